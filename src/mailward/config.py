@@ -1,0 +1,277 @@
+"""Typed settings: one TOML file and the environment, read once, frozen.
+
+Every key is also an environment variable, ``MAILWARD_SECTION__KEY`` (``MAILWARD_SMTP__LISTEN``), which
+wins over the file. ``docs/operations.md`` documents every key; a test compares.
+
+Limits live here too, each with its unit and the reason for its default.
+"""
+
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from mailward.errors import ConfigError
+
+MIB = 1024 * 1024
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Action(StrEnum):
+    """What happens to a message. From mild to harsh, which is how ties between verdicts are settled."""
+
+    DELIVER = "deliver"
+    TAG = "tag"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class ScanSettings(_Section):
+    """Workers and the limits of a scan. What goes over a limit is unscannable, never clean (S11)."""
+
+    workers: Positive = Field(
+        default_factory=lambda: os.cpu_count() or 2,
+        description="worker processes; scanning is computing, so one a core",
+    )
+    message_timeout_s: Seconds = Field(
+        60.0, description="for one message; a worker that takes longer is ended (S13)"
+    )
+    part_timeout_s: Seconds = Field(
+        20.0, description="for one engine on one part; one pathological YARA rule takes about that"
+    )
+    max_message_bytes: Positive = Field(
+        150 * MIB, description="larger than what large providers accept (Exchange Online: 150 MB)"
+    )
+    max_part_bytes: Positive = Field(
+        100 * MIB, description="of one part once unpacked; bounds a worker's memory"
+    )
+    max_total_bytes: Positive = Field(
+        400 * MIB,
+        description="of all parts of a message once unpacked; ClamAV's MaxScanSize default",
+    )
+    max_parts: Positive = Field(10_000, description="of a message; ClamAV's MaxFiles default")
+    max_depth: Positive = Field(
+        17, description="containers and messages inside each other; ClamAV's MaxRecursion default"
+    )
+    max_ratio: Positive = Field(
+        250,
+        description="unpacked to packed size of a member above 10 MiB; honest text stays below 100",
+    )
+
+
+class SmtpSettings(_Section):
+    """The SMTP gateway: takes a message, scans it, hands it to the next hop, passes its answer on."""
+
+    enabled: bool = Field(True, description="open the SMTP gateway with `mailward run`")
+    listen: Address = Field("127.0.0.1:2525", description="address and port to take mail on")
+    next_hop: Address = Field(
+        "127.0.0.1:10026", description="mail server that scanned mail is handed to"
+    )
+    hostname: str = Field("", description="name in greetings; empty: this computer's")
+    max_message_bytes: Positive = Field(
+        50 * MIB, description="announced as SIZE; larger messages are refused with 552"
+    )
+    max_recipients: Positive = Field(
+        1000, description="for one message; RFC 5321 section 4.5.3.1.8 asks for at least 100"
+    )
+    max_connections: Positive = Field(
+        200, description="at once; further ones get 421 and try again"
+    )
+    max_connections_per_client: Positive = Field(50, description="at once from one address")
+    client_timeout_s: Seconds = Field(
+        300.0, description="of silence from a client; RFC 5321 section 4.5.3.2.7"
+    )
+    next_hop_timeout_s: Seconds = Field(
+        60.0, description="for each answer of the next hop; then 451 and the sender tries again"
+    )
+
+
+class PolicySettings(_Section):
+    """Verdict to action. A message with several verdicts gets the harshest of their actions."""
+
+    infected: Action = Field(Action.REJECT, description="a signature says that it is malware")
+    suspicious: Action = Field(
+        Action.QUARANTINE, description="a signature says that it looks like an attack"
+    )
+    unscannable: Action = Field(
+        Action.TAG, description="something could not be looked into: encrypted, malformed, a limit"
+    )
+    clean: Action = Field(Action.DELIVER, description="nothing was found")
+
+
+class UpdateSettings(_Section):
+    """Where definitions come from."""
+
+    repository: str = Field(
+        "", description="address of the repository: https://, http:// or file://; empty: none"
+    )
+    root: Path | None = Field(
+        None, description="the publisher's root.json as handed over, the start of all trust"
+    )
+    certified: bool = Field(True, description="take sets from the certified channel")
+    rapid: bool = Field(False, description="take sets from the rapid channel")
+    timeout_s: Seconds = Field(30.0, description="for a connection and for each read from it")
+    total_timeout_s: Seconds = Field(1800.0, description="for one file, start to end")
+    min_bytes_per_s: Positive = Field(
+        1024, description="a download slower than this over 30 s is given up (slow retrieval)"
+    )
+    max_set_bytes: Positive = Field(
+        8 * 1024 * MIB, description="contents of a set together; larger ones are refused"
+    )
+    trial_timeout_s: Seconds = Field(
+        600.0, description="for preparing and probing a set in its child process"
+    )
+    trial_memory_bytes: Positive = Field(
+        4096 * MIB, description="address space of the trial's child process"
+    )
+
+
+class StoreSettings(_Section):
+    """How much the definition store keeps. The active set and the two before it always stay (S6)."""
+
+    keep_sets: Positive = Field(5, description="whole sets at rest, the active one included")
+    max_bytes: Positive = Field(
+        20 * 1024 * MIB, description="of the store; older sets go first, never the protected three"
+    )
+    min_free_bytes: Positive = Field(
+        512 * MIB, description="to leave free on the disk; an update that would not is refused"
+    )
+
+
+class QuarantineSettings(_Section):
+    """Where held messages rest."""
+
+    max_bytes: Positive = Field(
+        10 * 1024 * MIB, description="of all held messages; full means 451 for what is to be held"
+    )
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    """Console on a terminal, JSON elsewhere."""
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """Least level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogSettings(_Section):
+    """Structured logs on standard error."""
+
+    level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+    format: LogFormat = Field(
+        LogFormat.AUTO, description="console, json, or auto: console on a terminal, json elsewhere"
+    )
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/mailward")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local/state") / "mailward"
+
+
+class Config(BaseSettings):
+    """All settings. Made by ``load``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="MAILWARD_", env_nested_delimiter="__"
+    )
+
+    state_dir: Path = Field(
+        default_factory=_default_state_dir,
+        description="definitions, quarantine and everything else that lasts",
+    )
+    update: UpdateSettings = UpdateSettings()
+    store: StoreSettings = StoreSettings()
+    scan: ScanSettings = Field(default_factory=ScanSettings)
+    smtp: SmtpSettings = SmtpSettings()
+    policy: PolicySettings = PolicySettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file: ``load`` hands the file's content in as initial values."""
+        return env_settings, init_settings
+
+    @property
+    def definitions_dir(self) -> Path:
+        """The definition store's folder."""
+        return self.state_dir / "definitions"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """The quarantine's folder."""
+        return self.state_dir / "quarantine"
+
+    @property
+    def trust_dir(self) -> Path:
+        """Where the agent keeps the repository's signed metadata."""
+        return self.state_dir / "update"
+
+
+def search_path() -> tuple[Path, ...]:
+    """Where a configuration file is looked for when none is named, in this order."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    user = (Path(base) if base else Path.home() / ".config") / "mailward/mailward.toml"
+    return (Path("/etc/mailward/mailward.toml"), user)
+
+
+def load(path: Path | None = None, **overrides: Any) -> Config:
+    """Read the configuration. Raises ConfigError, naming the file and the key.
+
+    ``path``: the file named on the command line; otherwise ``$MAILWARD_CONFIG``, otherwise the first
+    of ``search_path`` that exists, otherwise defaults. A file that is named must exist.
+    """
+    named = path or (
+        Path(os.environ["MAILWARD_CONFIG"]) if os.environ.get("MAILWARD_CONFIG") else None
+    )
+    chosen = named or next((p for p in search_path() if p.is_file()), None)
+    content: dict[str, Any] = {}
+    if chosen is not None:
+        try:
+            content = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        except OSError as e:
+            raise ConfigError(f"configuration file {chosen}: {e.strerror}") from e
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+            raise ConfigError(f"configuration file {chosen}: not valid TOML: {e}") from e
+    try:
+        return Config(**(content | overrides))
+    except ValidationError as e:
+        source = f"configuration file {chosen}" if chosen else "configuration (environment)"
+        problems = "; ".join(
+            f"{'.'.join(str(piece) for piece in err['loc'])}: {err['msg']}" for err in e.errors()
+        )
+        raise ConfigError(f"{source}: {problems}. See docs/operations.md for every key") from e

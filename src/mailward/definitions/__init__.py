@@ -1,0 +1,1 @@
+"""What travels from publisher to scanner, and where it rests on a protected computer."""

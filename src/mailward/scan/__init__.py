@@ -1,0 +1,1 @@
+"""A message becomes parts, parts go through the engines, and a verdict comes out."""

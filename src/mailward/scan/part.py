@@ -1,0 +1,34 @@
+"""A piece of a message, as engines see it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Where a part comes from; rules can ask for it (YARA global ``mailward_role``)."""
+
+    FILE = "file"
+    """Something scanned that is not a message: a file from the command line."""
+    MESSAGE = "message"
+    """A whole message, headers included: the outermost, or one inside."""
+    BODY = "body"
+    """Text that a mail client shows."""
+    ATTACHMENT = "attachment"
+    MEMBER = "member"
+    """Out of a container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A decoded piece of a message or a member of a container."""
+
+    path: str
+    """How it was reached, e.g. ``message/2:a.zip/b.exe``: unique within a scan, safe to print."""
+    data: bytes
+    role: Role
+    name: str = ""
+    """File name as the sender gave it, decoded; empty if none."""
+    content_type: str = ""
+    """As declared, lower-case, without parameters; empty if none."""
+    depth: int = 0
+    """How many messages and containers it is inside of."""

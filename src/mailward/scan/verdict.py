@@ -1,0 +1,100 @@
+"""What a scan says: the values that leave ``mailward.scan``."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class VerdictKind(StrEnum):
+    """What was found out about a message, the gravest first."""
+
+    INFECTED = "infected"
+    SUSPICIOUS = "suspicious"
+    UNSCANNABLE = "unscannable"
+    CLEAN = "clean"
+
+
+class Reason(StrEnum):
+    """Why something could not be looked into (S11)."""
+
+    ENCRYPTED = "encrypted"
+    MALFORMED = "malformed"
+    UNSUPPORTED = "unsupported"
+    """A container whose format this release recognises but cannot open."""
+    LIMIT = "limit"
+    TIME = "time"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """One thing that was found."""
+
+    name: str
+    """The signature's, e.g. ``Mailward.Test.EICAR``."""
+    engine: str
+    part: str
+    """Path of the part it was found in, e.g. ``message/2:a.zip/b.exe``."""
+    set: str
+    """The version of the set that found it."""
+    suspicious: bool = False
+    """True for what merely looks like trouble; the signature says so itself."""
+    severity: str = ""
+    """As the signature gives it: low, medium, high or critical; empty if it gives none."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A part, or the rest of one, that could not be scanned, and why (S11)."""
+
+    part: str
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one message or file."""
+
+    risks: tuple[Risk, ...] = ()
+    unopened: tuple[Unopened, ...] = ()
+    parts: int = 0
+    """How many parts the engines looked at, the message itself included."""
+    set: str = ""
+    ms: float = 0.0
+    """Time in the scanner, milliseconds."""
+
+    @property
+    def kinds(self) -> tuple[VerdictKind, ...]:
+        """Everything that is true of it, the gravest first; never empty."""
+        kinds = []
+        if any(not risk.suspicious for risk in self.risks):
+            kinds.append(VerdictKind.INFECTED)
+        if any(risk.suspicious for risk in self.risks):
+            kinds.append(VerdictKind.SUSPICIOUS)
+        if self.unopened:
+            kinds.append(VerdictKind.UNSCANNABLE)
+        return tuple(kinds) or (VerdictKind.CLEAN,)
+
+    @property
+    def kind(self) -> VerdictKind:
+        """The gravest thing that is true of it."""
+        return self.kinds[0]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values for JSON; ``from_plain`` is its inverse."""
+        return {"verdict": self.kind.value, **asdict(self)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Verdict":
+        """The inverse of ``to_plain``; trusts its input (it comes from a worker of ours)."""
+        return cls(
+            risks=tuple(Risk(**risk) for risk in plain["risks"]),
+            unopened=tuple(
+                Unopened(u["part"], Reason(u["reason"]), u["detail"]) for u in plain["unopened"]
+            ),
+            parts=plain["parts"],
+            set=plain["set"],
+            ms=plain["ms"],
+        )
