@@ -1,0 +1,1 @@
+"""Feeds in, tested and signed definition sets out."""

@@ -1,0 +1,1 @@
+"""Repository to trusted set: fetch, verify, prove, activate."""
