@@ -1,0 +1,54 @@
+"""The root command: global options, the groups, and errors turned into exit codes."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailward import __version__
+from mailward.errors import MailwardError
+
+app = typer.Typer(
+    name="mailward",
+    help="Guards mail servers with definitions that keep themselves current.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mailward {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration file (TOML).", envvar="MAILWARD_CONFIG"),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Guards mail servers with definitions that keep themselves current.
+
+    Start with `mailward demo` to see it work on this computer.
+    """
+
+
+def main() -> None:
+    """The console script. Ends the process with the exit code that the error tree names."""
+    try:
+        app()
+    except MailwardError as error:
+        print(f"mailward: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

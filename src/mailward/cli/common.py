@@ -1,0 +1,67 @@
+"""What every command shares: the configuration, and how things are printed."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mailward import config
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+out = Console(highlight=False, soft_wrap=True)
+"""Standard output for people: colour only on a terminal, no wrapping in pipes."""
+
+
+def settings(ctx: typer.Context) -> config.Config:
+    """The configuration, read on first use so that --help works without one. Raises ConfigError."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, config.Config):
+        named: Path | None = root.params.get("config_file")
+        root.obj = config.load(named)
+    return root.obj
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A plain table; cells are shown as they are, without markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    out.print(table)
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``912 B``, ``1.5 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    value, unit = float(count), "B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1024:
+            break
+    return f"{value:.1f} {unit}"
+
+
+def when(moment: datetime | None) -> str:
+    """A time for people, in the computer's zone and naming it; a dash for none."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if moment else "-"
+
+
+def _plain(text: str) -> str:
+    """Names out of mail and feeds may hold terminal control characters: never print them raw."""
+    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable.replace("[", r"\[")
