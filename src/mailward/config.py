@@ -114,6 +114,12 @@ class PolicySettings(_Section):
     clean: Action = Field(Action.DELIVER, description="nothing was found")
 
 
+class ChannelSettings(_Section):
+    """One channel."""
+
+    enabled: bool = Field(description="take sets from this channel")
+
+
 class UpdateSettings(_Section):
     """Where definitions come from."""
 
@@ -123,8 +129,8 @@ class UpdateSettings(_Section):
     root: Path | None = Field(
         None, description="the publisher's root.json as handed over, the start of all trust"
     )
-    certified: bool = Field(True, description="take sets from the certified channel")
-    rapid: bool = Field(False, description="take sets from the rapid channel")
+    certified: ChannelSettings = ChannelSettings(enabled=True)
+    rapid: ChannelSettings = ChannelSettings(enabled=False)
     timeout_s: Seconds = Field(30.0, description="for a connection and for each read from it")
     total_timeout_s: Seconds = Field(1800.0, description="for one file, start to end")
     min_bytes_per_s: Positive = Field(
@@ -137,7 +143,7 @@ class UpdateSettings(_Section):
         600.0, description="for preparing and probing a set in its child process"
     )
     trial_memory_bytes: Positive = Field(
-        4096 * MIB, description="address space of the trial's child process"
+        4096 * MIB, description="private memory of the trial's child process"
     )
 
 

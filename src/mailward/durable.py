@@ -1,9 +1,11 @@
-"""Files that are whole or absent, whatever happens in between: write, fsync, rename, fsync the folder.
+"""Files that are whole or absent, whatever happens: write, fsync, rename, fsync the folder.
 
 The pattern is that of restic's local backend and of ``renameio``. Linux and POSIX only: a rename
 within a file system is atomic, and is on disk once the folder has been fsynced.
 """
 
+import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -30,18 +32,53 @@ def fsync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+def fsync_tree(folder: Path) -> None:
+    """Make all of ``folder`` durable. Raises OSError, also for what is no file or folder."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            fsync_tree(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            _fsync_file(entry.path)
+        else:
+            raise OSError(errno.EINVAL, "neither a file nor a folder", entry.path)
+    fsync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it, durably. It may exist already."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):  # somebody else made it meanwhile
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of ``content``: one call may write less than it was given."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def write_atomic(
+    path: Path, content: bytes, mode: int = 0o644, scratch: Path | None = None
+) -> None:
     """Replace ``path`` by ``content``: the old or the new content is there at every instant (S4).
 
-    Raises OSError, with ``path`` as it was and nothing left beside it.
+    ``scratch``: a folder of the same file system for the unfinished file; default: beside ``path``.
+    Raises OSError, with nothing left beside it and ``path`` as it was (or as it was to be, when the
+    disk failed after the rename).
     """
-    temporary = temporary_beside(path)
+    temporary = temporary_beside(path if scratch is None else scratch / path.name)
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            write_all(fd, content)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         publish(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -49,6 +86,14 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a finished file or folder its real name, durably. Its content must be fsynced already."""
+    """Give a finished and fsynced file or folder its real name, durably."""
     os.replace(temporary, path)
     fsync_folder(path.parent)
+
+
+def _fsync_file(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -7,8 +7,9 @@ a higher ``engine_level``, which it refuses.
 
 import json
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
-from functools import total_ordering
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -30,7 +31,7 @@ ENGINE_LEVEL = 1
 """What this release can read. A manifest that needs more is refused (``require_readable``)."""
 
 MANIFEST_MAX_BYTES = 16 * 1024 * 1024
-"""A manifest names thousands of shards and patches at ~250 bytes each; ten times that is hostile."""
+"""A manifest names thousands of shards and patches, ~250 bytes each; ten times that is hostile."""
 
 CURRENT_MAX_BYTES = 1024 * 1024
 """``current.json`` holds one version and the withdrawn ones."""
@@ -41,7 +42,7 @@ _VERSION_TEXT = re.compile(
 )
 
 
-@total_ordering
+@dataclass(frozen=True, slots=True, order=True, repr=False)
 class Version:
     """Names a set's content: ``YYYYMMDD.NNN``, e.g. ``20261123.007``.
 
@@ -50,13 +51,16 @@ class Version:
     agree; ``Version.parse`` refuses any other.
     """
 
-    __slots__ = ("date", "number")
+    date: int
+    number: int
 
-    def __init__(self, date: int, number: int) -> None:
-        if date < 0 or number < 0:
-            raise FormatError(f"version {date}.{number}: neither part can be negative")
-        self.date = date
-        self.number = number
+    def __post_init__(self) -> None:
+        if self.date < 0 or self.number < 0:
+            raise FormatError(f"version {self.date}.{self.number}: neither part can be negative")
+        if max(self.date, self.number) >= 10**_VERSION_MAX_DIGITS:
+            raise FormatError(
+                f"a version has at most {_VERSION_MAX_DIGITS} digits before its dot and behind it"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -76,17 +80,6 @@ class Version:
 
     def __repr__(self) -> str:
         return f"Version({str(self)!r})"
-
-    def __hash__(self) -> int:
-        return hash((self.date, self.number))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Version):
-            return NotImplemented
-        return (self.date, self.number) == (other.date, other.number)
-
-    def __lt__(self, other: "Version") -> bool:
-        return (self.date, self.number) < (other.date, other.number)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -134,6 +127,12 @@ def _check_shard_name(value: str) -> str:
     return value
 
 
+def _to_utc(value: datetime) -> datetime:
+    if not 1970 <= value.year <= 9998:
+        raise ValueError("a time lies in the years 1970 to 9998, so that every zone can show it")
+    return value.astimezone(UTC)
+
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ShardName = Annotated[
     str,
@@ -143,23 +142,25 @@ ShardName = Annotated[
 SizeBytes = Annotated[int, Field(ge=0, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 40)]
 Text = Annotated[str, StringConstraints(max_length=4000)]
+Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""A time with its zone; kept in UTC, so that equal times are equal bytes."""
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
     """A frozen value with a strict JSON form."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
     def to_json(self) -> bytes:
-        """The JSON form: UTF-8, keys sorted, one trailing newline, so that equal values are equal bytes."""
+        """The JSON form: UTF-8, keys sorted, a newline: equal values are equal bytes."""
         plain = self.model_dump(mode="json")
         return json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
 
 
-_ValueT = TypeVar("_ValueT", bound=_Value)
+_ValueT = TypeVar("_ValueT", bound=Value)
 
 
-class Shard(_Value):
+class Shard(Value):
     """One file of a set, named by the SHA-256 of its content."""
 
     name: ShardName
@@ -172,7 +173,7 @@ class Shard(_Value):
     signatures: Count
 
 
-class Patch(_Value):
+class Patch(Value):
     """What turns the shard content ``old`` into ``new``: a zstd frame with ``old`` as prefix."""
 
     old: Sha256
@@ -180,7 +181,7 @@ class Patch(_Value):
     size_bytes: SizeBytes
 
 
-class Gate(_Value):
+class Gate(Value):
     """One test of the publisher's, and what came out."""
 
     name: Text
@@ -196,11 +197,11 @@ class Level(StrEnum):
     STRINGENT = "stringent"
 
 
-class QualityReport(_Value):
+class QualityReport(Value):
     """The evidence for a set: signed along with it, shown by agents."""
 
     level: Level
-    checked_at: AwareDatetime
+    checked_at: Moment
     gates: tuple[Gate, ...]
     forced: Text | None = None
     """Why it was published although a gate failed, in the publisher's words."""
@@ -211,12 +212,12 @@ class QualityReport(_Value):
         return bool(self.gates) and all(gate.passed for gate in self.gates)
 
 
-class Manifest(_Value):
+class Manifest(Value):
     """A set's shards and patches with sizes and hashes, what it needs, and the evidence for it."""
 
     version: Version
     channel: Channel
-    built_at: AwareDatetime
+    built_at: Moment
     engine_level: Annotated[int, Field(ge=1, le=1 << 31)]
     shards: Annotated[tuple[Shard, ...], Field(max_length=10_000)]
     patches: Annotated[tuple[Patch, ...], Field(max_length=100_000)] = ()
@@ -241,10 +242,10 @@ class Manifest(_Value):
     @classmethod
     def from_json(cls, raw: bytes) -> "Manifest":
         """Read a manifest. Raises FormatError; needs no trust in ``raw``."""
-        return _read(cls, raw, MANIFEST_MAX_BYTES, "manifest")
+        return read_value(cls, raw, MANIFEST_MAX_BYTES, "manifest")
 
 
-class RefusedSignature(_Value):
+class RefusedSignature(Value):
     """A signature that was left out of a set on this computer, and why (S3)."""
 
     signature: Text
@@ -253,7 +254,7 @@ class RefusedSignature(_Value):
     reason: Text
 
 
-class EngineTrial(_Value):
+class EngineTrial(Value):
     """What one engine made of a set."""
 
     engine: Text
@@ -266,12 +267,12 @@ class EngineTrial(_Value):
     load_ms: float
 
 
-class Trial(_Value):
+class Trial(Value):
     """The proof of a set before it may be activated (S2): kept beside it as ``trial.json``."""
 
     version: Version
     passed: bool
-    at: AwareDatetime
+    at: Moment
     problems: tuple[Text, ...] = ()
     """Why it failed; empty if it passed."""
     engines: tuple[EngineTrial, ...] = ()
@@ -284,23 +285,23 @@ class Trial(_Value):
     @classmethod
     def from_json(cls, raw: bytes) -> "Trial":
         """Read a trial. Raises FormatError."""
-        return _read(cls, raw, MANIFEST_MAX_BYTES, "trial.json")
+        return read_value(cls, raw, MANIFEST_MAX_BYTES, "trial.json")
 
 
-class Rollout(_Value):
+class Rollout(Value):
     """From when, and over how many hours, installations take a set by a stable hash of theirs."""
 
-    start: AwareDatetime
+    start: Moment
     hours: Annotated[float, Field(ge=0, le=24 * 30)]
 
 
-class Current(_Value):
+class Current(Value):
     """``<channel>/current.json``: what a channel offers at the moment."""
 
     channel: Channel
     version: Version | None
     """None while every set of the channel is withdrawn, or none was published yet."""
-    published_at: AwareDatetime
+    published_at: Moment
     engine_level: Annotated[int, Field(ge=1, le=1 << 31)]
     withdrawn: dict[str, Text] = {}
     """Version to the publisher's reason."""
@@ -310,7 +311,7 @@ class Current(_Value):
     @classmethod
     def from_json(cls, raw: bytes) -> "Current":
         """Read a channel's current.json. Raises FormatError."""
-        return _read(cls, raw, CURRENT_MAX_BYTES, "current.json")
+        return read_value(cls, raw, CURRENT_MAX_BYTES, "current.json")
 
 
 def require_readable(engine_level: int, what: str) -> None:
@@ -322,12 +323,26 @@ def require_readable(engine_level: int, what: str) -> None:
         )
 
 
-def _read(kind: type[_ValueT], raw: bytes, max_bytes: int, what: str) -> _ValueT:
+def read_value(kind: type[_ValueT], raw: bytes, max_bytes: int, what: str) -> _ValueT:
+    """Read a value's JSON form. Raises FormatError; needs no trust in ``raw``."""
     if len(raw) > max_bytes:
         raise FormatError(f"{what}: {len(raw)} bytes, more than the {max_bytes} allowed")
     try:
         return kind.model_validate_json(raw)
     except ValidationError as e:
+        require_readable(_level_of(raw), what)
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(piece) for piece in first["loc"]) or "document"
         raise FormatError(f"{what}: {where}: {first['msg']}") from e
+
+
+class _Needs(Value):
+    engine_level: int = 0
+
+
+def _level_of(raw: bytes) -> int:
+    """What a document that cannot be read needs: the best explanation, if it is a newer one."""
+    try:
+        return _Needs.model_validate_json(raw).engine_level
+    except ValidationError:
+        return 0

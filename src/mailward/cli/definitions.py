@@ -1,0 +1,295 @@
+"""`mailward definitions`: the store as the administrator sees and steers it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
+from mailward.definitions.model import EngineTrial, Manifest, Trial, Version
+from mailward.definitions.store import State, Store, StoredSet
+from mailward.errors import FormatError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The definition sets on this computer. Example: `mailward definitions list`",
+)
+
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="As `list` shows it.")]
+OptionalVersion = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="As `list` shows it.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Kept in the history.")]
+
+
+@app.command("list")
+def list_sets(ctx: typer.Context, as_json: JsonOption = False) -> None:
+    """Show the sets in the store, newest first.
+
+    Example: `mailward definitions list --json`
+    """
+    sets = _store(ctx).sets()
+    if as_json:
+        print_json([_summary(stored) for stored in sets])
+        return
+    if not sets:
+        out.print("There are no definitions yet. To get some: mailward update")
+        return
+    print_table(
+        ("version", "channel", "state", "signatures", "size", "built", "activated"),
+        [
+            (
+                str(stored.version),
+                stored.manifest.channel.value,
+                stored.state.value,
+                f"{stored.manifest.signatures:,}",
+                size(stored.manifest.size_bytes),
+                when(stored.manifest.built_at),
+                when(stored.activated_at),
+            )
+            for stored in sets
+        ],
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, version: OptionalVersion = None, as_json: JsonOption = False) -> None:
+    """Show what is in a set, how it was tested, and how its trial here went.
+
+    Without VERSION: the active set.
+
+    Example: `mailward definitions show 20261123.007`
+    """
+    stored = _chosen(_store(ctx), version)
+    if as_json:
+        print_json(
+            _summary(stored)
+            | {
+                "manifest": stored.manifest.model_dump(mode="json"),
+                "trial": stored.trial.model_dump(mode="json") if stored.trial else None,
+            }
+        )
+        return
+    _print_set(stored)
+    _print_shards(stored.manifest)
+    _print_report(stored.manifest)
+    _print_trial(stored.trial)
+
+
+@app.command()
+def activate(
+    ctx: typer.Context,
+    version: VersionArgument,
+    reason: ReasonOption = "asked for by the administrator",
+) -> None:
+    """Use this set from now on, also if it was refused. It must have passed its trial.
+
+    Going to an older set, like `rollback`, refuses the newer ones that were active.
+
+    Example: `mailward definitions activate 20261123.007 --reason "false alarm was fixed"`
+    """
+    with _store(ctx).writer("definitions activate") as writer:
+        pointer = writer.activate(_version(version), reason, by_administrator=True)
+    out.print(f"Active set: {pointer.version}")
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    version: OptionalVersion = None,
+    reason: ReasonOption = "rolled back by the administrator",
+) -> None:
+    """Go back to an earlier set, by default the one before. What is left is not taken again.
+
+    Example: `mailward definitions rollback --reason "finds invoices"`
+    """
+    store = _store(ctx)
+    left = store.pointer()
+    with store.writer("definitions rollback") as writer:
+        pointer = writer.rollback(_version(version) if version else None, reason)
+    out.print(f"Active set: {pointer.version}")
+    if left is not None and left.version is not None:
+        out.print(
+            f"Set {left.version} is not taken again. To take it nevertheless: "
+            f"mailward definitions activate {left.version}"
+        )
+
+
+@app.command()
+def verify(
+    ctx: typer.Context, version: OptionalVersion = None, as_json: JsonOption = False
+) -> None:
+    """Read every byte of a set, or of all, and compare it with what was signed.
+
+    Exit code 1: something is damaged; it is named.
+
+    Example: `mailward definitions verify`
+    """
+    store = _store(ctx)
+    chosen = _version(version) if version else None
+    problems = store.verify(chosen)
+    if as_json:
+        print_json([{"version": _text(p.version), "detail": p.detail} for p in problems])
+    elif problems:
+        print_table(("set", "problem"), [(_text(p.version) or "-", p.detail) for p in problems])
+        out.print("A damaged shard is fetched again with the next set that needs it.")
+    else:
+        checked = 1 if chosen else len(store.versions())
+        out.print(f"{checked} {'set' if checked == 1 else 'sets'} verified: nothing is damaged")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(ctx: typer.Context) -> None:
+    """Remove sets over the limits (`store.keep_sets`, `store.max_bytes`), the oldest first.
+
+    The active set and the two before it stay whatever the limits say.
+
+    Example: `mailward definitions prune`
+    """
+    with _store(ctx).writer("definitions prune") as writer:
+        gone = writer.prune()
+    out.print("Removed: " + ", ".join(map(str, gone)) if gone else "Nothing to remove")
+
+
+def _store(ctx: typer.Context) -> Store:
+    config = settings(ctx)
+    return Store(config.definitions_dir, config.store)
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version.parse(text)
+    except FormatError as e:
+        raise UsageError(str(e)) from e
+
+
+def _chosen(store: Store, version: str | None) -> StoredSet:
+    if version:
+        return store.get(_version(version))
+    stored = store.active()
+    if stored is None:
+        raise UsageError("no set is active yet. To get one: mailward update")
+    return stored
+
+
+def _text(version: Version | None) -> str | None:
+    return str(version) if version is not None else None
+
+
+def _summary(stored: StoredSet) -> dict[str, Any]:
+    times = {
+        "built_at": stored.manifest.built_at,
+        "downloaded_at": stored.downloaded_at,
+        "proved_at": stored.proved_at,
+        "activated_at": stored.activated_at,
+    }
+    return {
+        "version": str(stored.version),
+        "channel": stored.manifest.channel.value,
+        "state": stored.state.value,
+        "signatures": stored.manifest.signatures,
+        "size_bytes": stored.manifest.size_bytes,
+        **{name: moment.isoformat() if moment else None for name, moment in times.items()},
+        "refused": stored.refused,
+    }
+
+
+def _print_set(stored: StoredSet) -> None:
+    manifest = stored.manifest
+    rows = [
+        ("channel", manifest.channel.value),
+        ("state", stored.state.value),
+        ("signatures", f"{manifest.signatures:,}"),
+        ("size", size(manifest.size_bytes)),
+        ("engine level", str(manifest.engine_level)),
+        ("built", when(manifest.built_at)),
+        ("downloaded", when(stored.downloaded_at)),
+        ("proved", when(stored.proved_at)),
+        ("activated", when(stored.activated_at)),
+    ]
+    if stored.refused is not None or stored.state is State.REFUSED:
+        rows.append(("refused", stored.refused or "it failed its trial"))
+    print_table(("set", str(stored.version)), rows)
+
+
+def _print_shards(manifest: Manifest) -> None:
+    out.print()
+    print_table(
+        ("shard", "kind", "signatures", "size", "SHA-256"),
+        [
+            (
+                shard.name,
+                shard.kind.value,
+                f"{shard.signatures:,}",
+                size(shard.size_bytes),
+                shard.sha256,
+            )
+            for shard in manifest.shards
+        ],
+    )
+
+
+def _print_report(manifest: Manifest) -> None:
+    out.print()
+    report = manifest.report
+    if report is None:
+        out.print("The publisher gave no quality report.")
+        return
+    passed = "passed" if report.passed else "did not pass"
+    out.print(f"Tested by the publisher ({report.level}, {when(report.checked_at)}): {passed}")
+    print_table(
+        ("gate", "passed", "detail", "culprits"),
+        [
+            (gate.name, "yes" if gate.passed else "NO", gate.detail, ", ".join(gate.culprits))
+            for gate in report.gates
+        ],
+    )
+    if report.forced is not None:
+        print_table(("published nevertheless, because",), [(report.forced,)])
+
+
+def _print_trial(trial: Trial | None) -> None:
+    out.print()
+    if trial is None:
+        out.print("Not proved on this computer yet.")
+        return
+    out.print(
+        f"Trial on this computer ({when(trial.at)}): {'passed' if trial.passed else 'FAILED'} in "
+        f"{trial.duration_ms:.0f} ms; {trial.probes_found} probes found, "
+        f"{trial.known_good_scanned} known-good messages scanned, "
+        f"{trial.unused_signatures:,} signatures that no engine reads"
+    )
+    if trial.problems:
+        print_table(("problem",), [(problem,) for problem in trial.problems])
+    print_table(
+        ("engine", "signatures", "refused", "prepared in", "loaded in"),
+        [
+            (
+                engine.engine,
+                f"{engine.signatures:,}",
+                f"{engine.refused_count:,}",
+                f"{engine.prepare_ms:.0f} ms",
+                f"{engine.load_ms:.1f} ms",
+            )
+            for engine in trial.engines
+        ],
+    )
+    for engine in trial.engines:
+        _print_refused(engine)
+
+
+def _print_refused(engine: EngineTrial) -> None:
+    if not engine.refused:
+        return
+    out.print()
+    print_table(
+        (f"left out by {engine.engine}", "shard", "line", "reason"),
+        [
+            (refused.signature, refused.shard, str(refused.line or "-"), refused.reason)
+            for refused in engine.refused
+        ],
+    )
+    unnamed = engine.refused_count - len(engine.refused)
+    if unnamed > 0:
+        out.print(f"… and {unnamed:,} more")

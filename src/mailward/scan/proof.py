@@ -1,0 +1,274 @@
+"""Prove a set in a child process: prepare it with the real engines, load it, find its probes, scan
+known-good mail, end (S2).
+
+The agent's trial and the publisher's gates both start here. The child gets its job as JSON on
+standard input and answers with JSON on standard output. What it prepared stays below ``into``,
+ready to be used.
+"""
+
+import base64
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mailward.config import ScanSettings
+from mailward.definitions.model import EngineTrial, RefusedSignature, ShardKind
+from mailward.errors import FormatError, TrialError
+from mailward.scan import known_good as built_in
+from mailward.scan.engine import Source
+from mailward.scan.engines import all_engines
+from mailward.scan.part import Part, Role
+from mailward.scan.prepared import EnginePreparation, LoadedSet, prepare
+from mailward.scan.scanner import Scanner
+
+_NAMED_MAX = 1000
+"""Refused signatures and false positives that are named; the rest are counted."""
+
+_BAD_SHARE_MAX = 0.01
+"""S3: more bad signatures than this condemn a set (a single one never does)."""
+
+_OPEN_FILES_MAX = 256
+_ANSWER_MAX_BYTES = 64 * 1024 * 1024
+_PROBE_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a child process found out about a set."""
+
+    engines: tuple[EngineTrial, ...]
+    unused_signatures: int
+    """Lines in shards that no engine of this release reads."""
+    probes_found: int
+    probes_missing: tuple[str, ...]
+    false_positives: tuple[str, ...]
+    """``risk in file`` for each hit in known-good mail, the first thousand."""
+    known_good_scanned: int
+    duration_ms: float
+
+    def problems(self) -> tuple[str, ...]:
+        """Why a set with this proof must not be used; empty if it may be."""
+        found = []
+        for engine in self.engines:
+            total = engine.signatures + engine.refused_count
+            if engine.refused_count > max(1, total * _BAD_SHARE_MAX):  # S3
+                first = engine.refused[0] if engine.refused else None
+                found.append(
+                    f"{engine.refused_count} of {total} signatures of {engine.engine} are bad"
+                    + (f", e.g. {first.signature} ({first.reason})" if first else "")
+                )
+        found += [f"probe not found: {name}" for name in self.probes_missing]
+        found += [f"false positive: {hit}" for hit in self.false_positives]
+        return tuple(found)
+
+
+def prove(
+    sources: Sequence[Source],
+    into: Path,
+    *,
+    known_good: Sequence[Path] = (),
+    timeout_s: float,
+    memory_bytes: int,
+) -> Proof:
+    """Prove the set made of ``sources``; prepared files are left below the empty folder ``into``.
+
+    ``known_good``: files or folders of the administrator's or publisher's own, beside the built-in
+    messages. ``memory_bytes``: of private memory of the child. Raises TrialError when the child
+    crashes, hangs, goes over a limit, or finds a whole shard bad.
+    """
+    job = {
+        "sources": [[s.name, s.kind.value, str(s.path.absolute())] for s in sources],
+        "into": str(into.absolute()),
+        "known_good": [str(path.absolute()) for path in known_good],
+        "memory_bytes": memory_bytes,
+        "timeout_s": timeout_s,
+    }
+    answer = _run_child(json.dumps(job).encode(), timeout_s)
+    if "bad" in answer:
+        raise TrialError(f"the set cannot be used: {answer['bad']}")
+    try:
+        return TypeAdapter(Proof).validate_python(answer)
+    except ValidationError as e:
+        raise TrialError(f"the trial's child process gave a strange answer: {e}") from e
+
+
+def _run_child(job: bytes, timeout_s: float) -> dict[str, Any]:
+    child = subprocess.Popen(
+        # -P: the current folder is no place to import from.
+        [sys.executable, "-P", "-m", "mailward.scan.proof"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(job, timeout=timeout_s)
+    except subprocess.TimeoutExpired as e:
+        raise TrialError(
+            f"the trial took longer than {timeout_s:g} s (update.trial_timeout_s)"
+        ) from e
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+    if child.returncode != 0:
+        raise TrialError(f"the trial's child process {_death(child.returncode, err)}")
+    if len(out) > _ANSWER_MAX_BYTES:
+        raise TrialError(f"the trial's child process answered with {len(out)} bytes")
+    try:
+        answer = json.loads(out)
+    except ValueError as e:
+        raise TrialError("the trial's child process gave no answer that can be read") from e
+    if not isinstance(answer, dict):
+        raise TrialError("the trial's child process gave no answer that can be read")
+    return answer
+
+
+def _death(returncode: int, err: bytes) -> str:
+    lines = err.decode(errors="replace").strip().splitlines()
+    last = f": {lines[-1][:300]}" if lines else ""
+    if returncode < 0:
+        name = signal.Signals(-returncode).name
+        hint = " (time limit)" if name == "SIGXCPU" else ""
+        return f"was ended by {name}{hint}{last}"
+    return f"failed with exit code {returncode}{last}"
+
+
+def _child_main() -> None:
+    job = json.loads(sys.stdin.buffer.read())
+    _limit(job["memory_bytes"], job["timeout_s"])
+    began = time.perf_counter()
+    sources = [Source(name, ShardKind(kind), Path(path)) for name, kind, path in job["sources"]]
+    try:
+        answer = _prove(sources, Path(job["into"]), [Path(p) for p in job["known_good"]])
+    except FormatError as e:
+        answer = {"bad": str(e)}
+    else:
+        answer["duration_ms"] = (time.perf_counter() - began) * 1000
+    json.dump(answer, sys.stdout)
+
+
+def _limit(memory_bytes: int, timeout_s: float) -> None:
+    cpu_s = int(timeout_s) * (os.cpu_count() or 1) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    # Private writable memory. The address space is no measure: YARA-X reserves 8 GB that it never
+    # touches, and mapped hash tables are shared.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES_MAX, _OPEN_FILES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) -> dict[str, Any]:
+    engines = all_engines()
+    preparations = prepare(sources, engines, into)
+    loaded, load_ms = _load(into)
+    found, missing = _find_probes(loaded, sources)
+    scanned, false_positives = _scan_known_good(loaded, known_good)
+    loaded.close()
+    read = frozenset[ShardKind]().union(*(engine.kinds for engine in engines))
+    return {
+        "engines": [_engine_trial(p, load_ms).model_dump(mode="json") for p in preparations],
+        "unused_signatures": sum(
+            _count_lines(s.path)
+            for s in sources
+            if s.kind not in read and s.kind is not ShardKind.PROBES
+        ),
+        "probes_found": found,
+        "probes_missing": missing,
+        "known_good_scanned": scanned,
+        "false_positives": false_positives[:_NAMED_MAX],
+    }
+
+
+def _load(prepared: Path) -> tuple[LoadedSet, dict[str, float]]:
+    """All engines as a worker loads them, after each alone to see how long it takes."""
+    load_ms = {}
+    for engine in all_engines():
+        began = time.perf_counter()
+        LoadedSet.load("trial", prepared, [engine]).close()
+        load_ms[engine.name] = (time.perf_counter() - began) * 1000
+    return LoadedSet.load("trial", prepared, all_engines()), load_ms
+
+
+def _find_probes(loaded: LoadedSet, sources: Sequence[Source]) -> tuple[int, list[str]]:
+    found, missing = 0, []
+    for source in sources:
+        if source.kind is not ShardKind.PROBES:
+            continue
+        for name, expect, content in _read_probes(source):
+            part = Part(name, content, Role.ATTACHMENT, name=name)
+            if expect in {risk.name for risk in loaded.scan(part, _PROBE_TIMEOUT_S)}:
+                found += 1
+            else:
+                missing.append(f"{expect} in {name}")
+    return found, missing
+
+
+def _read_probes(source: Source) -> Iterator[tuple[str, str, bytes]]:
+    for number, line in enumerate(source.path.read_bytes().splitlines(), 1):
+        try:
+            probe = json.loads(line)
+            yield str(probe["name"]), str(probe["expect"]), base64.b64decode(probe["content"])
+        except (ValueError, KeyError, TypeError) as e:
+            raise FormatError(f"probes {source.name}, line {number}: not a probe: {e}") from e
+
+
+def _scan_known_good(loaded: LoadedSet, places: Sequence[Path]) -> tuple[int, list[str]]:
+    scanner = Scanner(loaded, ScanSettings())
+    scanned, hits = 0, []
+    for name, role, data in _known_good(places):
+        verdict = scanner.scan(data, role=role, name=name)
+        scanned += 1
+        hits += [f"{risk.name} in {name}" for risk in verdict.risks]
+    return scanned, hits
+
+
+def _known_good(places: Sequence[Path]) -> Iterator[tuple[str, Role, bytes]]:
+    for name, message in built_in.messages():
+        yield f"built-in message '{name}'", Role.MESSAGE, message
+    for place in places:
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        for file in files:
+            if file.is_file():
+                yield str(file), Role.FILE, file.read_bytes()
+
+
+def _engine_trial(p: EnginePreparation, load_ms: dict[str, float]) -> EngineTrial:
+    refused = p.preparation.refused
+    return EngineTrial(
+        engine=p.engine,
+        fingerprint=p.fingerprint,
+        signatures=p.preparation.signatures,
+        refused_count=len(refused),
+        refused=tuple(
+            RefusedSignature(
+                signature=r.signature[:300],
+                shard=r.shard[:300],
+                line=r.line,
+                reason=r.reason[:1000],
+            )
+            for r in refused[:_NAMED_MAX]
+        ),
+        prepare_ms=round(p.prepare_ms, 3),
+        load_ms=round(load_ms[p.engine], 3),
+    )
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+if __name__ == "__main__":
+    _child_main()

@@ -1,0 +1,316 @@
+"""The agent: what a repository offers becomes the set in use, or nothing changes (S5).
+
+``Agent.refresh`` is the list of steps. Each step leaves the store whole, so that it can be killed
+between any two instants and begin again.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+
+from mailward import durable
+from mailward.config import UpdateSettings
+from mailward.definitions.model import Channel, Current, Manifest, Shard, Version
+from mailward.definitions.store import Store, StoredSet, StoreWriter
+from mailward.errors import (
+    ConfigError,
+    FetchError,
+    MailwardError,
+    StoreError,
+    TrialError,
+    TrustError,
+)
+from mailward.update import trial, trust
+from mailward.update.fetch import Fetcher, fetcher_for
+from mailward.update.repository import Repository
+from mailward.update.trust import Advice, Position, Step
+
+log = structlog.get_logger(__name__)
+
+_PATCHED_MAX_BYTES = 512 * 1024 * 1024
+"""Patching holds the old content in memory; larger shards come whole."""
+
+_ROOT_MAX_BYTES = 512_000
+"""python-tuf's own bound for root metadata."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the step in words, bytes done and bytes in all (0 if not counted)."""
+
+
+class Result(StrEnum):
+    """How a refresh ended, short of an error."""
+
+    UP_TO_DATE = "up to date"
+    AVAILABLE = "available"
+    """Something new is there; only looked (``--check``)."""
+    WAITING = "waiting"
+    """The roll-out has not reached this computer."""
+    ACTIVATED = "activated"
+    FELL_BACK = "fell back"
+    """The set in use was withdrawn, and an earlier one took its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a refresh did."""
+
+    channel: Channel
+    result: Result
+    reason: str
+    active: Version | None
+    offered: Version | None
+    bytes_received: int
+    requests: int
+    ms: float
+
+
+class Agent:
+    """Keeps one store current from one repository."""
+
+    def __init__(
+        self,
+        settings: UpdateSettings,
+        store: Store,
+        trusted_dir: Path,
+        progress: Progress = lambda step, done, total: None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._trusted_dir = trusted_dir
+        self._progress = progress
+
+    def refresh(self, channel: Channel, *, check_only: bool = False) -> Outcome:
+        """Bring the store up to what ``channel`` offers, or only look (``check_only``).
+
+        Raises FetchError, TrustError, TrialError, LicenseError, StoreError or BusyError with the
+        active set unchanged and the reason in the store's history (S5).
+        """
+        root = self._read_root()
+        with (
+            self._store.writer(f"update {channel}") as writer,  # S8
+            closing(fetcher_for(self._settings.repository, self._settings)) as fetcher,
+        ):
+            visit = _Visit(
+                self._settings,
+                self._store,
+                self._trusted_dir,
+                self._progress,
+                channel,
+                writer,
+                fetcher,
+            )
+            try:
+                return visit.look(root) if check_only else visit.refresh(root)
+            except (MailwardError, OSError) as e:
+                writer.note("failed", channel=channel.value, reason=str(e))  # S5: all that changes
+                if isinstance(e, OSError):
+                    raise StoreError(f"update of {channel}: the disk failed: {e}") from e
+                raise
+
+    def _read_root(self) -> bytes:
+        if not self._settings.repository or self._settings.root is None:
+            raise ConfigError(
+                "update.repository and update.root: set both to receive definitions; the publisher "
+                "hands over the address and the file root.json"
+            )
+        try:
+            with self._settings.root.open("rb") as file:
+                return file.read(_ROOT_MAX_BYTES)
+        except OSError as e:
+            raise ConfigError(f"update.root {self._settings.root}: {e.strerror}") from e
+
+
+class _Visit:
+    """One refresh of one channel, with the store's lock held."""
+
+    def __init__(
+        self,
+        settings: UpdateSettings,
+        store: Store,
+        trusted_dir: Path,
+        progress: Progress,
+        channel: Channel,
+        writer: StoreWriter,
+        fetcher: Fetcher,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._trusted_dir = trusted_dir
+        self._progress = progress
+        self._channel = channel
+        self._writer = writer
+        self._fetcher = fetcher
+        self._began = time.monotonic()
+
+    def refresh(self, root: bytes) -> Outcome:
+        """The steps, in order."""
+        repository = self._verify_metadata(root)
+        current = repository.current(self._channel)
+        fell_back = self._leave_withdrawn(current)
+        advice = trust.advise(current, self._position(), datetime.now(UTC))
+        if advice.step is not Step.TAKE:
+            self._take_evidence(repository, current)
+            result = Result.FELL_BACK if fell_back else _seen(advice)
+            return self._outcome(result, advice.reason, current)
+        trust.require_license(current)  # S10
+        manifest = self._manifest(repository, current)
+        self._fetch_shards(repository, manifest)
+        stored = self._writer.stage(manifest)
+        self._prove(stored)
+        self._writer.activate(stored.version, advice.reason)
+        self._writer.prune()
+        return self._outcome(Result.ACTIVATED, advice.reason, current)
+
+    def look(self, root: bytes) -> Outcome:
+        """Only the first steps: what is there."""
+        current = self._verify_metadata(root).current(self._channel)
+        advice = trust.advise(current, self._position(), datetime.now(UTC))
+        return self._outcome(_seen(advice), advice.reason, current)
+
+    def _verify_metadata(self, root: bytes) -> Repository:
+        self._progress("checking the repository", 0, 0)
+        repository = Repository(self._settings.repository, root, self._trusted_dir, self._fetcher)
+        repository.refresh()  # S1
+        return repository
+
+    def _position(self) -> Position:
+        pointer = self._store.pointer()
+        return Position(
+            active=pointer.version if pointer else None,
+            refused=frozenset(Version.parse(v) for v in pointer.refused)
+            if pointer
+            else frozenset(),
+            installation=_installation(self._trusted_dir),
+        )
+
+    def _leave_withdrawn(self, current: Current) -> bool:
+        """Off a withdrawn set (S7). With nothing to go back to, it goes on scanning (S5)."""
+        active = self._position().active
+        reason = current.withdrawn.get(str(active))
+        if active is None or reason is None:
+            return False
+        reason = f"withdrawn by the publisher: {reason}"
+        try:
+            self._writer.rollback(None, reason)
+        except StoreError as e:
+            log.warning("withdrawn set stays in use", set=str(active), why=str(e))
+            self._writer.refuse(active, reason)
+            return False
+        return True
+
+    def _take_evidence(self, repository: Repository, current: Current) -> None:
+        """The active set has meanwhile been certified: keep the manifest that says so."""
+        active = self._store.active()
+        if (
+            active is not None
+            and active.version == current.version
+            and active.manifest.channel is Channel.RAPID
+            and current.channel is Channel.CERTIFIED
+        ):
+            self._writer.stage(self._manifest(repository, current))
+
+    def _manifest(self, repository: Repository, current: Current) -> Manifest:
+        if current.version is None:
+            raise TrustError(f"channel {current.channel}: offers no set at the moment")
+        return repository.manifest(current.channel, current.version, self._settings.max_set_bytes)
+
+    def _fetch_shards(self, repository: Repository, manifest: Manifest) -> None:
+        """Every shard that the store lacks: as a patch where there is one, otherwise whole."""
+        lacking = {s.sha256: s for s in manifest.shards if not self._store.has_object(s.sha256)}
+        total = sum(shard.size_bytes for shard in lacking.values())
+        done = 0
+        for shard in lacking.values():
+            self._progress(f"fetching {shard.name}", done, total)
+            if not self._patch(repository, manifest, shard):
+                self._writer.add_object(shard.sha256, shard.size_bytes, repository.shard(shard))
+            done += shard.size_bytes
+        self._progress("fetched", done, total)
+
+    def _patch(self, repository: Repository, manifest: Manifest, shard: Shard) -> bool:
+        """Whether a patch gave the shard. One that is missing or wrong costs only its own bytes."""
+        for patch in manifest.patches:
+            if patch.new != shard.sha256 or not self._store.has_object(patch.old):
+                continue
+            old = self._store.object_path(patch.old)
+            if old.stat().st_size > _PATCHED_MAX_BYTES:
+                continue
+            try:
+                content = repository.patched(shard, patch, old.read_bytes())
+                self._writer.add_object(shard.sha256, shard.size_bytes, content)
+            except (FetchError, TrustError) as e:
+                log.info("patch not usable, fetching the whole", shard=shard.name, why=str(e))
+                continue
+            return True
+        return False
+
+    def _prove(self, stored: StoredSet) -> None:
+        """The trial (S2). What was proved by an agent that then died is not proved again."""
+        if stored.trial is not None and stored.trial.passed:
+            return
+        self._progress("proving the set", 0, 0)
+        with self._writer.workspace() as workspace:
+            result = trial.run(stored.manifest, stored.shard_paths(), workspace, self._settings)
+            prepared = workspace if result.passed else None
+            self._writer.record_trial(stored.version, result, prepared)
+        if not result.passed:
+            reason = "; ".join(result.problems[:3])
+            self._writer.refuse(stored.version, f"failed its trial: {reason}"[:1000])  # S7
+            raise TrialError(
+                f"set {stored.version} failed its trial and is not used: {reason}. "
+                f"See: mailward definitions show {stored.version}"
+            )
+
+    def _outcome(self, result: Result, reason: str, current: Current) -> Outcome:
+        pointer = self._store.pointer()
+        done = Outcome(
+            channel=self._channel,
+            result=result,
+            reason=reason,
+            active=pointer.version if pointer else None,
+            offered=current.version,
+            bytes_received=self._fetcher.bytes_received,
+            requests=self._fetcher.requests,
+            ms=round((time.monotonic() - self._began) * 1000, 1),
+        )
+        self._writer.note(
+            "checked",
+            channel=done.channel.value,
+            result=done.result.value,
+            reason=done.reason,
+            offered=str(done.offered) if done.offered else None,
+            bytes=done.bytes_received,
+            requests=done.requests,
+            ms=done.ms,
+        )
+        return done
+
+
+def _installation(trusted_dir: Path) -> str:
+    """Random, made once: the roll-out's hash is stable for a computer and says nothing about it."""
+    path = trusted_dir / "installation"
+    if not path.is_file():
+        durable.write_atomic(path, uuid.uuid4().hex.encode())
+    return path.read_text(encoding="ascii")
+
+
+def _seen(advice: Advice) -> Result:
+    return {
+        Step.NOTHING: Result.UP_TO_DATE,
+        Step.WAIT: Result.WAITING,
+        Step.TAKE: Result.AVAILABLE,
+    }[advice.step]
+
+
+def enabled_channels(settings: UpdateSettings) -> Iterator[Channel]:
+    """The channels that the configuration takes sets from."""
+    if settings.certified.enabled:
+        yield Channel.CERTIFIED
+    if settings.rapid.enabled:
+        yield Channel.RAPID

@@ -1,0 +1,37 @@
+"""The Fetcher interface."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from mailward.errors import FetchError
+
+CHUNK_BYTES = 64 * 1024
+"""Read at a time: large enough for full speed, small enough to notice a stall."""
+
+
+class NotThereError(FetchError):
+    """The server answered, and said that it does not have it (HTTP 404 or 403, no such file)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Fetcher(Protocol):
+    """Gets one file at a time. May be repeated freely; keeps only connections between calls."""
+
+    bytes_received: int
+    """Content bytes since it was made, for reports."""
+    requests: int
+
+    def fetch(self, url: str, max_bytes: int) -> Iterator[bytes]:
+        """The content of ``url`` in chunks, at most ``max_bytes`` of it.
+
+        Raises NotThereError, or FetchError for anything else that goes wrong: unreachable, too
+        slow, too long, redirected where it must not go. Errors come while iterating, too.
+        """
+        ...
+
+    def close(self) -> None:
+        """End connections. May be repeated."""
+        ...
