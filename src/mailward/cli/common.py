@@ -19,6 +19,9 @@ out = Console(highlight=False, soft_wrap=True)
 """Standard output for people: colour only on a terminal, no wrapping in pipes."""
 
 
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
 def settings(ctx: typer.Context) -> config.Config:
     """The configuration, read on first use so that --help works without one. Raises ConfigError."""
     root = ctx.find_root()
@@ -48,12 +51,8 @@ def size(count: int) -> str:
     """Bytes for people: ``912 B``, ``1.5 MiB``."""
     if count < 1024:
         return f"{count} B"
-    value, unit = float(count), "B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        if value < 1024:
-            break
-    return f"{value:.1f} {unit}"
+    exponent = min((count.bit_length() - 1) // 10, len(_UNITS))
+    return f"{count / 1024**exponent:.1f} {_UNITS[exponent - 1]}"
 
 
 def when(moment: datetime | None) -> str:

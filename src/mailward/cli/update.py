@@ -32,11 +32,18 @@ def update(
     config = settings(ctx)
     channels = [channel] if channel else list(enabled_channels(config.update))
     if not channels:
-        raise UsageError("no channel is enabled: set update.certified.enabled or update.rapid.enabled, or name one")
+        raise UsageError(
+            "no channel is enabled: set update.certified.enabled or name one: mailward update rapid"
+        )
     outcomes = []
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(),
-        transient=True, console=out, disable=as_json or not out.is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        transient=True,
+        console=out,
+        disable=as_json or not out.is_terminal,
     ) as bar:
         task = bar.add_task("", total=None)
         agent = main.agent(

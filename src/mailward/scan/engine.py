@@ -14,6 +14,9 @@ from typing import Protocol
 from mailward.definitions.model import ShardKind
 from mailward.scan.part import Part
 
+NAMED_MAX = 1000
+"""Refused signatures that a preparation names: enough to act on; the others are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -43,6 +46,14 @@ class Preparation:
     signatures: int
     """How many are active."""
     refused: tuple[Refused, ...] = ()
+    """The first ``NAMED_MAX`` of those left out."""
+    unnamed: int = 0
+    """How many more were left out."""
+
+    @property
+    def refused_count(self) -> int:
+        """How many were left out altogether."""
+        return len(self.refused) + self.unnamed
 
 
 @dataclass(frozen=True, slots=True)

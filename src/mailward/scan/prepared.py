@@ -1,6 +1,7 @@
 """Between sets and engines: what is made once in a child process, and what each worker loads.
 
-``<prepared>/<engine>-<fingerprint>/`` holds one engine's files and, written last, ``preparation.json``.
+``<prepared>/<engine>-<fingerprint>/`` holds one engine's files and ``preparation.json``, which is
+written last.
 """
 
 import json
@@ -61,7 +62,9 @@ def read_preparation(prepared: Path, engine: Engine) -> Preparation:
     path = prepared / folder_name(engine) / _SUMMARY
     try:
         plain = json.loads(path.read_bytes())
-        return Preparation(plain["signatures"], tuple(Refused(**r) for r in plain["refused"]))
+        return Preparation(
+            plain["signatures"], tuple(Refused(**r) for r in plain["refused"]), plain["unnamed"]
+        )
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise FormatError(
             f"prepared files of {engine.name} are missing or damaged: {path}: {e}"

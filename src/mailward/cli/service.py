@@ -1,0 +1,52 @@
+"""`mailward run` and `mailward demo`."""
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from mailward import demo as demonstration
+from mailward import logs, main
+from mailward.cli.common import out, print_table, settings
+from mailward.config import LogLevel, LogSettings
+
+
+def run(ctx: typer.Context) -> None:
+    """Open every enabled door and serve until SIGTERM or Ctrl-C.
+
+    Updates by schedule are not built yet: run `mailward update` from cron or a systemd timer; the
+    running service follows within a second, between two messages.
+
+    Example: `mailward --config /etc/mailward/mailward.toml run`
+    """
+    config = settings(ctx)
+    logs.configure(config.log)
+    asyncio.run(main.run(config))
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the table.")] = False,
+) -> None:
+    """See it work: publisher, update, gateway and sample mail on this computer.
+
+    Nothing outside of a temporary folder is touched. Exit code 0: everything went as it should.
+
+    Example: `mailward demo --once`
+    """
+    logs.configure(LogSettings(level=LogLevel.WARNING))
+    began = time.monotonic()
+
+    def told(rows: list[demonstration.Row]) -> None:
+        out.print()
+        print_table(
+            ("sample", "what happened", "why", ""),
+            [(r.sample, r.fate, r.why, "" if r.as_expected else "UNEXPECTED") for r in rows],
+        )
+        out.print(f"\n{len(rows)} messages; {time.monotonic() - began:.1f} s since the start.")
+
+    as_expected = asyncio.run(
+        demonstration.run(lambda line: out.print(line, markup=False), told, once=once)
+    )
+    if not as_expected:
+        raise typer.Exit(1)
