@@ -125,7 +125,7 @@ def test_a_writer_killed_at_any_call_leaves_a_whole_store_that_the_next_one_fini
         shutil.rmtree(store.folder)
         if ended:
             break
-    assert at_call > 20, "the job was never really interrupted"
+    assert at_call > 10, "the job was never really interrupted"
 
 
 @pytest.mark.usefixtures("no_fsync")
@@ -141,7 +141,7 @@ def test_the_very_first_writer_killed_at_any_call(tmp_path: Path) -> None:
         assert tree(store) == tree(clean)
         if ended:
             break
-    assert at_call > 20, "the job was never really interrupted"
+    assert at_call > 10, "the job was never really interrupted"
 
 
 def assert_whole(store: Store, may_be_active: set[Version]) -> None:
@@ -149,9 +149,10 @@ def assert_whole(store: Store, may_be_active: set[Version]) -> None:
     assert active is not None
     assert active.version in may_be_active
     assert active.defect() is None
-    assert (active.prepared / PREPARED_FILE).read_bytes() == b"prepared"
     assert store.verify() == []
     assert [stored.version for stored in store.sets()] == store.versions()
+    for stored in store.sets():
+        assert stored.proved_at is None or _prepared_problem(stored.prepared) is None
     assert active.version == (store.pointer() or Pointer()).version
     assert store.history()
 
@@ -304,7 +305,7 @@ def test_readers_never_see_half_a_set_while_a_writer_activates_and_prunes(tmp_pa
             except Exception as e:  # noqa: BLE001 (reported by the test)
                 wrong.append(repr(e))
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
     try:
@@ -338,6 +339,28 @@ def test_a_set_pruned_while_it_is_read_is_not_there_rather_than_damaged(
     monkeypatch.setattr(Path, "open", prune_first)
     with pytest.raises(UsageError, match="not in the store"):
         store.get(v(1))
+
+
+def test_the_active_set_is_the_new_one_when_the_old_one_goes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "definitions", SETTINGS)
+    sets_up_to(store, 1)
+    real = Path.open
+
+    def others_first(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "manifest.json":
+            monkeypatch.undo()
+            with store.writer("other") as writer:
+                for number in range(2, 6):
+                    writer.activate(put(writer, sample_set(str(v(number)))).version, "test")
+                assert v(1) in writer.prune()
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", others_first)
+    active = store.active()
+    assert active is not None
+    assert active.version == v(5)
 
 
 def _until(done: threading.Event) -> Iterator[None]:

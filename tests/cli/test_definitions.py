@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mailward.cli.definitions import app
 from mailward.definitions.model import Channel, Version
@@ -52,7 +51,7 @@ def plain(result: Result) -> Any:
 def test_list_shows_every_set_newest_first(run: Run) -> None:
     result = run("list")
     lines = result.stdout.splitlines()
-    assert lines[0].split() == "version channel state signatures size built activated".split()
+    assert " ".join(lines[0].split()) == ("version channel state signatures size built activated")
     assert [line.split()[:3] for line in lines[1:]] == [
         [V3, "certified", "downloaded"],
         [V2, "rapid", "active"],

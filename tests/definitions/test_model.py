@@ -128,7 +128,8 @@ def test_a_version_is_a_frozen_value_that_only_compares_with_its_like() -> None:
         version.date = 1  # type: ignore[misc]  # that is the point
     with pytest.raises(TypeError):
         sorted([version, "20261123.008"])  # type: ignore[type-var]  # that is the point
-    assert version not in {"20261123.007"}
+    text: object = "20261123.007"
+    assert version != text
     assert repr(version) == "Version('20261123.007')"
 
 

@@ -11,7 +11,7 @@ from mailward.config import StoreSettings
 from mailward.definitions.model import Channel, Manifest, Version
 from mailward.definitions.store import Pointer, State, Store
 from mailward.definitions.testing import PREPARED_FILE, put, sample_set, sample_trial, stage
-from mailward.errors import BusyError, StoreError, TemporaryError, TrustError, UsageError
+from mailward.errors import StoreError, TemporaryError, TrustError, UsageError
 
 Activated = Callable[..., Store]
 
@@ -464,35 +464,6 @@ def test_an_error_while_reading_is_not_taken_for_damage(
         with pytest.raises(StoreError, match="Input/output error"):
             stage(writer, sample_set(V1))
     assert (store.folder / "sets" / V1 / "trial.json").is_file()
-
-
-# One writer (S8)
-
-
-def test_a_second_writer_is_told_at_once_who_is_writing(store: Store) -> None:
-    with store.writer("update certified"):
-        with (
-            pytest.raises(BusyError, match=rf"process {os.getpid()} \(update certified\) since 20"),
-            store.writer("other"),
-        ):
-            raise AssertionError("two writers")
-        assert store.sets() == [], "readers never wait"
-    with store.writer("other"):
-        pass
-
-
-def test_a_writer_that_fails_gives_the_lock_back(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.writer("test"):
-        raise ZeroDivisionError
-    with store.writer("test"):
-        pass
-
-
-def test_the_lock_works_with_damaged_details_of_its_owner(store: Store) -> None:
-    with store.writer("test"):
-        (store.folder / "lock").write_text('{"pid": ')
-        with pytest.raises(BusyError, match="another process"), store.writer("other"):
-            raise AssertionError("two writers")
 
 
 def test_a_history_that_cannot_be_written_fails_nothing(store: Store, activated: Activated) -> None:
