@@ -1,6 +1,7 @@
 """What the tests of the starter definitions share."""
 
 import pytest
+
 from tests.starter.compiled import StarterScanner
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.starter.compiled import StarterScanner
-from tests.starter.samples.everything import DETECTED, LEFT_ALONE
 
 from mailward.scan.part import Part
+from tests.starter.compiled import StarterScanner
+from tests.starter.samples.everything import DETECTED, LEFT_ALONE
 
 
 def _cases(samples: dict[str, list[Part]]) -> list[Any]:

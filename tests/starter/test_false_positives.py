@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.starter import splitter
-from tests.starter.compiled import StarterScanner
 
 from mailward.scan.part import Part, Role
+from tests.starter import splitter
+from tests.starter.compiled import StarterScanner
 
 pytestmark = pytest.mark.shared
 

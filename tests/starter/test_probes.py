@@ -3,10 +3,10 @@
 import hashlib
 
 import pytest
-from tests.starter.compiled import StarterScanner
-from tests.starter.samples.parts import attachment
 
 from mailward import starter
+from tests.starter.compiled import StarterScanner
+from tests.starter.samples.parts import attachment
 
 _HASHES = {line.split(":")[2]: line.split(":") for line in starter.hashes()}
 

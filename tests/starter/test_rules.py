@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import yara_x
+
+from mailward import starter
+from mailward.scan.engines.yara_compile import GLOBALS
 from tests.starter.compiled import StarterScanner
 from tests.starter.samples import formats
 from tests.starter.samples.everything import DETECTED, LEFT_ALONE
 from tests.starter.samples.parts import attachment, file
-
-from mailward import starter
-from mailward.scan.engines.yara_compile import GLOBALS
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PAGE = "docs/starter-definitions.md"

@@ -1,7 +1,6 @@
 """`mailward repo`: what a publisher does."""
 
 import asyncio
-import contextlib
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from mailward.definitions.model import Channel, Level, QualityReport, Version
 from mailward.errors import UsageError
 from mailward.publish import server
 from mailward.publish.build import build
-from mailward.publish.feeds import LeftOut, parse_spec
+from mailward.publish.feeds import LeftOut, parse_specs
 from mailward.publish.quality import check
 from mailward.publish.repository import Publisher
 from mailward.publish.status import Status, status
@@ -73,7 +72,7 @@ def build_command(
 
     Example: `mailward repo build --repo DIR --feed starter --feed hashes=lists/`
     """
-    built = build(Publisher(repo).home, [parse_spec(spec) for spec in feed])
+    built = build(Publisher(repo).home, parse_specs(feed))
     manifest = built.manifest
     if json:
         print_json(
@@ -223,15 +222,14 @@ def serve_command(
 
 
 async def _serve(folder: Path, host: str, port: int) -> None:
-    def ready(real_port: int) -> None:
-        out.print(f"Serving {folder} at http://{host}:{real_port}/ until Ctrl-C")
-
-    serving = asyncio.create_task(server.serve(folder, host, port, ready))
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, serving.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+        loop.add_signal_handler(number, stop.set)
+    async with server.serving(folder, host, port) as real_port:
+        shown = f"[{host}]" if ":" in host else host
+        out.print(f"Serving {folder} at http://{shown}:{real_port}/ until Ctrl-C")
+        await stop.wait()
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -35,7 +35,7 @@ from mailward.scan.scanner import Scanner
 _NAMED_MAX = 1000
 """Refused signatures and false positives that are named; the rest are counted."""
 
-_BAD_SHARE_MAX = 0.01
+BAD_SHARE_MAX = 0.01
 """S3: more bad signatures than this condemn a set (a single one never does)."""
 
 _OPEN_FILES_MAX = 256
@@ -62,7 +62,7 @@ class Proof:
         found = []
         for engine in self.engines:
             total = engine.signatures + engine.refused_count
-            if engine.refused_count > max(1, total * _BAD_SHARE_MAX):  # S3
+            if engine.refused_count > max(1, total * BAD_SHARE_MAX):  # S3
                 first = engine.refused[0] if engine.refused else None
                 found.append(
                     f"{engine.refused_count} of {total} signatures of {engine.engine} are bad"
@@ -98,7 +98,7 @@ def prove(
     if "bad" in answer:
         raise TrialError(f"the set cannot be used: {answer['bad']}")
     try:
-        return TypeAdapter(Proof).validate_python(answer)
+        return TypeAdapter(Proof).validate_json(json.dumps(answer))
     except ValidationError as e:
         raise TrialError(f"the trial's child process gave a strange answer: {e}") from e
 
@@ -250,7 +250,7 @@ def _engine_trial(p: EnginePreparation, load_ms: dict[str, float]) -> EngineTria
         engine=p.engine,
         fingerprint=p.fingerprint,
         signatures=p.preparation.signatures,
-        refused_count=len(refused),
+        refused_count=p.preparation.refused_count,
         refused=tuple(
             RefusedSignature(
                 signature=r.signature[:300],

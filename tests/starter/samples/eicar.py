@@ -1,8 +1,7 @@
 """Samples for rules/test.yar."""
 
-from tests.starter.samples.parts import attachment, body, file, member, message
-
 from mailward import starter
+from tests.starter.samples.parts import attachment, body, file, member, message
 
 _EICAR = starter.eicar()
 

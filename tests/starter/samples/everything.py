@@ -1,5 +1,6 @@
 """All samples by rule: what it must detect, and what it must leave alone."""
 
+from mailward.scan.part import Part
 from tests.starter.samples import (
     disk_images,
     eicar,
@@ -14,8 +15,6 @@ from tests.starter.samples import (
     shortcuts,
     svg,
 )
-
-from mailward.scan.part import Part
 
 _MODULES = (
     disk_images,

@@ -1,0 +1,83 @@
+"""A feed's place on disk: one file, or a folder of them, read within limits."""
+
+import codecs
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mailward.errors import FormatError
+from mailward.publish.feeds.base import (
+    FILE_MAX_BYTES,
+    FILES_MAX,
+    LINE_MAX_BYTES,
+    Omissions,
+    require_there,
+)
+
+_HTML_STARTS = (b"<!doctype html", b"<html", b"<head>")
+
+
+def files_below(place: Path, suffixes: frozenset[str], omissions: Omissions) -> list[Path]:
+    """The feed's files, sorted: ``place`` itself whatever its suffix, or those below it that fit.
+
+    Raises UsageError if it is not there, FormatError if there are too many.
+    """
+    if not require_there(place).is_dir():
+        return [place]
+    found = []
+    for folder, subfolders, names in os.walk(place):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            path = Path(folder, name)
+            if path.suffix.lower() not in suffixes:
+                omissions.add(str(path), f"not a file of this feed ({path.suffix or 'no suffix'})")
+            elif not path.is_file():
+                omissions.add(str(path), "not a regular file")
+            else:
+                found.append(path)
+        if len(found) > FILES_MAX:
+            raise FormatError(f"feed {place}: more than {FILES_MAX} files")
+    return sorted(found)
+
+
+def readable(
+    place: Path, paths: Iterable[Path], omissions: Omissions, max_bytes: int = FILE_MAX_BYTES
+) -> Iterator[tuple[Path, bytes]]:
+    """Each file and its content. One bad file of a folder is left out; a lone one is an error."""
+    for path in paths:
+        try:
+            yield path, _read(path, max_bytes)
+        except (FormatError, OSError) as e:
+            if path == place:
+                raise
+            omissions.add(str(path), e.strerror or str(e) if isinstance(e, OSError) else str(e))
+
+
+def relative(place: Path, path: Path) -> str:
+    """How ``path`` is called within the feed, with forward slashes."""
+    return path.name if path == place else path.relative_to(place).as_posix()
+
+
+def lines_of(content: bytes, where: str, omissions: Omissions) -> Iterator[bytes]:
+    """Lines without their ends; overlong ones are left out."""
+    overlong = 0
+    for line in content.split(b"\n"):
+        if len(line) > LINE_MAX_BYTES:
+            overlong += 1
+        else:
+            yield line.rstrip(b"\r")
+    if overlong:
+        omissions.add(where, f"{overlong} lines longer than {LINE_MAX_BYTES} bytes", overlong)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise FormatError(f"{path}: more than the {max_bytes} bytes allowed")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()  # as Windows tools write lists
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content[:1024].lstrip().lower().startswith(_HTML_STARTS):
+        raise FormatError(f"{path}: an HTML page, not a feed: the download probably failed")
+    return content
