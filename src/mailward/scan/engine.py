@@ -7,7 +7,7 @@ set (S2); ``load`` is fast and runs in every worker; the ``Detector`` that it gi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Preparation:
     """The first ``NAMED_MAX`` of those left out."""
     unnamed: int = 0
     """How many more were left out."""
+    excluded: tuple[str, ...] = ()
+    """Switched off by the set (``scan.excluded``): noted by ``prepared.prepare``, not by engines."""
 
     @property
     def refused_count(self) -> int:
@@ -64,6 +66,9 @@ class Hit:
     suspicious: bool = False
     severity: str = ""
     description: str = ""
+    signatures: tuple[str, ...] = field(default=(), compare=False)
+    """Which of the engine's signatures say so, in the engine's own words, each without an end of
+    line: what ``scan.excluded`` switches off."""
 
 
 class ScanTimeoutError(Exception):

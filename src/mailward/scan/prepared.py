@@ -6,16 +6,20 @@ written last.
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from mailward.errors import FormatError
-from mailward.scan.engine import Detector, Engine, Preparation, Refused, Source
+from mailward.scan import excluded
+from mailward.scan.engine import Detector, Engine, Hit, Preparation, ScanTimeoutError, Source
 from mailward.scan.part import Part
 from mailward.scan.verdict import Risk
 
 _SUMMARY = "preparation.json"
+_PREPARATION = TypeAdapter(Preparation)
 
 
 def folder_name(engine: Engine) -> str:
@@ -41,11 +45,13 @@ def prepare(
     Raises FormatError when a whole shard is bad, OSError when the disk fails.
     """
     done = []
+    switched_off = excluded.read(sources)
     for engine in engines:
         folder = into / folder_name(engine)
         folder.mkdir(parents=True)
         began = time.perf_counter()
-        preparation = engine.prepare([s for s in sources if s.kind in engine.kinds], folder)
+        made = engine.prepare([s for s in sources if s.kind in engine.kinds], folder)
+        preparation = replace(made, excluded=excluded.of_engine(switched_off, engine.name))
         ms = (time.perf_counter() - began) * 1000
         (folder / _SUMMARY).write_text(json.dumps(asdict(preparation)), encoding="utf-8")
         done.append(EnginePreparation(engine.name, engine.fingerprint(), preparation, ms))
@@ -61,11 +67,8 @@ def read_preparation(prepared: Path, engine: Engine) -> Preparation:
     """What ``prepare`` noted for an engine. Raises FormatError if it is not there or damaged."""
     path = prepared / folder_name(engine) / _SUMMARY
     try:
-        plain = json.loads(path.read_bytes())
-        return Preparation(
-            plain["signatures"], tuple(Refused(**r) for r in plain["refused"]), plain["unnamed"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        return _PREPARATION.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as e:
         raise FormatError(
             f"prepared files of {engine.name} are missing or damaged: {path}: {e}"
         ) from e
@@ -74,27 +77,38 @@ def read_preparation(prepared: Path, engine: Engine) -> Preparation:
 class LoadedSet:
     """A definition set in one worker, ready to scan parts. Two may exist during a hot swap."""
 
-    def __init__(self, version: str, detectors: Sequence[tuple[str, Detector]]) -> None:
+    def __init__(
+        self,
+        version: str,
+        detectors: Sequence[tuple[str, Detector]],
+        excluded: Mapping[str, frozenset[str]],
+    ) -> None:
         self.version = version
         self._detectors = tuple(detectors)
+        self._excluded = excluded
 
     @classmethod
     def load(cls, version: str, prepared: Path, engines: Iterable[Engine]) -> "LoadedSet":
         """Load every engine's prepared files. Raises FormatError if any is missing or damaged."""
         detectors: list[tuple[str, Detector]] = []
+        switched_off: dict[str, frozenset[str]] = {}
         try:
             for engine in engines:
-                read_preparation(prepared, engine)
+                preparation = read_preparation(prepared, engine)
+                switched_off[engine.name] = frozenset(preparation.excluded)
                 detectors.append((engine.name, engine.load(prepared / folder_name(engine))))
         except BaseException:
             for _, detector in detectors:
                 detector.close()
             raise
-        return cls(version, detectors)
+        return cls(version, detectors, switched_off)
 
-    def scan(self, part: Part, timeout_s: float) -> list[Risk]:
-        """Everything found in ``part``. Raises ScanTimeoutError (each engine has ``timeout_s``)."""
-        return [
+    def scan(self, part: Part, timeout_s: float) -> Iterator[Risk]:
+        """Everything found in ``part``; each engine has ``timeout_s``.
+
+        Raises ScanTimeoutError at the end, after what the other engines found.
+        """
+        return (
             Risk(
                 name=hit.name,
                 engine=engine,
@@ -103,10 +117,28 @@ class LoadedSet:
                 suspicious=hit.suspicious,
                 severity=hit.severity,
                 description=hit.description,
+                signatures=tuple(f"{engine}:{signature}" for signature in hit.signatures),
             )
-            for engine, detector in self._detectors
-            for hit in detector.scan(part, timeout_s)
-        ]
+            for engine, found in self._hits(part, timeout_s)
+            if (hit := excluded.without(found, self._excluded[engine])) is not None
+        )
+
+    def names(self, part: Part, timeout_s: float) -> set[str]:
+        """The names of all risks in ``part``, the excluded too: whether engines work at all."""
+        return {hit.name for _, hit in self._hits(part, timeout_s)}
+
+    def _hits(self, part: Part, timeout_s: float) -> Iterator[tuple[str, Hit]]:
+        late: ScanTimeoutError | None = None
+        for engine, detector in self._detectors:
+            try:
+                found = detector.scan(part, timeout_s)
+            except ScanTimeoutError as e:
+                late = e
+                continue
+            for hit in found:
+                yield engine, hit
+        if late is not None:
+            raise late
 
     def close(self) -> None:
         """Let go of everything. May be repeated."""

@@ -15,6 +15,7 @@ import io
 import math
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -25,10 +26,10 @@ import yara_x
 from mailward.definitions.model import ShardKind
 from mailward.errors import FormatError
 from mailward.scan.engine import Hit, Preparation, ScanTimeoutError, Source
-from mailward.scan.engines.yara_compile import compile_sources
+from mailward.scan.engines.yara_compile import compile_sources, namespace_of
 from mailward.scan.part import Part
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised with any change to the prepared file or to the globals."""
 
 _FILE = "rules"
@@ -104,8 +105,12 @@ class YaraDetector:
             results = self._scanner.scan(part.data)
         except yara_x.TimeoutError as e:
             raise ScanTimeoutError(f"YARA rules took longer than {timeout_s:g} s") from e
-        hits = [_hit(rule.identifier, dict(rule.metadata)) for rule in results.matching_rules]
-        return list(dict.fromkeys(hits))
+        found: dict[Hit, tuple[str, ...]] = {}
+        for rule in results.matching_rules:
+            hit = _hit(rule.identifier, dict(rule.metadata))
+            signature = f"{namespace_of(rule.namespace)}:{rule.identifier}"
+            found[hit] = (*found.get(hit, ()), signature)
+        return [replace(hit, signatures=rules) for hit, rules in found.items()]
 
     def close(self) -> None:
         """Let go of the rules. May be repeated."""
@@ -145,6 +150,8 @@ def _hit(identifier: str, meta: dict[str, Any]) -> Hit:
 def _text(meta: dict[str, Any], key: str, length: int) -> str:
     """A text for listings, logs and mail headers: what cannot be printed becomes a space."""
     value = meta.get(key)
+    if isinstance(value, bytes):  # what YARA-X makes of any text with an escape in it
+        value = value.decode(errors="replace")
     if not isinstance(value, str):
         return ""
     return "".join(c if c.isprintable() else " " for c in value[:length]).strip()

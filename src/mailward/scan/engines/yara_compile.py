@@ -100,6 +100,11 @@ def compile_sources(sources: Sequence[Source]) -> tuple[yara_x.Rules, Preparatio
     return compiled.rules, Preparation(active, tuple(refused[:NAMED_MAX]), len(refused[NAMED_MAX:]))
 
 
+def namespace_of(compiled: str) -> str:
+    """A source file's namespace as the shard gives it, from that of the compiled rules."""
+    return compiled.partition(":")[2]
+
+
 def _read_files(sources: Iterable[Source]) -> Iterator[_File]:
     total = 0
     for shard in sorted(sources, key=lambda s: s.name):
@@ -138,14 +143,14 @@ def _compile(files: Mapping[int, _File]) -> _Compiled:
     for name, value in GLOBALS.items():
         compiler.define_global(name, value)
     for at, file in files.items():
-        compiler.new_namespace(str(at))
+        compiler.new_namespace(f"{at}:{file.name}")  # the number makes it unique
         with suppress(yara_x.CompileError):  # errors() has all of them, for all files
             compiler.add_source(file.source.decode(), origin=str(at))
     errors = _errors(compiler)
     rules = compiler.build()
     names: dict[int, set[str]] = defaultdict(set)
     for number, rule in enumerate(rules, 1):
-        names[int(rule.namespace)].add(rule.identifier)
+        names[int(rule.namespace.partition(":")[0])].add(rule.identifier)
         if number > RULES_MAX:
             raise FormatError(f"more than {RULES_MAX} YARA rules in a set")
     return _Compiled(rules, names, errors)
