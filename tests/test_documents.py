@@ -39,3 +39,31 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [_DOCS.parent / "README.md", *_DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+_PROJECT = _DOCS.parent
+
+
+def _rules() -> dict[str, str]:
+    text = (_DOCS / "security.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| (S\d+) \|.*\| ([^|]+) \|$", text, re.MULTILINE))
+
+
+def test_every_safety_rule_is_held_by_tests_that_exist() -> None:
+    names = {
+        name
+        for path in (_PROJECT / "tests").rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    rules = _rules()
+    assert list(rules) == [f"S{number}" for number in range(1, 16)]
+    for rule, held_by in rules.items():
+        tests = re.findall(r"`(test_\w+)`", held_by)
+        assert tests or held_by == "not built yet", rule
+        assert set(tests) <= names, rule
+
+
+def test_every_safety_rule_that_is_built_is_tagged_in_the_code() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (_PROJECT / "src").rglob("*.py"))
+    for rule, held_by in _rules().items():
+        assert re.search(rf"\b{rule}\b", code) or held_by == "not built yet", rule

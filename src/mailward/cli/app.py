@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mailward import __version__
+from mailward.cli import config, definitions, quarantine, repo, scan, service, status, update
 from mailward.errors import MailwardError
 
 app = typer.Typer(
@@ -41,6 +42,17 @@ def root(
 
     Start with `mailward demo` to see it work on this computer.
     """
+
+
+app.command("run")(service.run)
+app.command("demo")(service.demo)
+app.command("scan")(scan.scan)
+app.command("update")(update.update)
+app.command("status")(status.status)
+app.add_typer(definitions.app, name="definitions")
+app.add_typer(repo.app, name="repo")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

@@ -15,7 +15,10 @@ from mailward import config
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-out = Console(highlight=False, soft_wrap=True)
+_PIPE_COLUMNS = 160
+"""Tables in logs and pipes: wide enough for a sentence, narrow enough to read."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 """Standard output for people: colour only on a terminal, no wrapping in pipes."""
 
 

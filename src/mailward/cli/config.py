@@ -38,14 +38,20 @@ def show(
         return
     for section, value in plain.items():
         if not isinstance(value, dict):
-            out.print(_toml(section, value), markup=False)
+            out.print(_line(section, value), markup=False)
     for section, value in plain.items():
         if isinstance(value, dict):
             out.print(f"\n[{section}]", markup=False)
             for key, setting in value.items():
-                out.print(_toml(key, setting), markup=False)
+                out.print(_line(key, setting), markup=False)
 
 
-def _toml(key: str, value: object) -> str:
+def _line(key: str, value: object) -> str:
     """A line of TOML; what is not set is shown as a comment."""
-    return f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}"
+    return f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(_line(key, inner) for key, inner in value.items()) + "}"
+    return json.dumps(value)

@@ -43,7 +43,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
     events = store.history(_EVENTS_LOOKED_AT)
     channels = {channel.value: _channel(config, channel, events) for channel in Channel}
     stale = [c for c in enabled_channels(config.update) if _is_stale(channels[c.value], c, now)]
-    found = {
+    found: dict[str, Any] = {
         "active": _active(store, active),
         "downloaded": [str(s.version) for s in store.sets() if active is None or s != active],
         "channels": channels,

@@ -1,0 +1,132 @@
+"""What the gateway does with a whole message: its path from "received" to the answer.
+
+The answer is all that the sender knows of what became of the message, so there are three: the next
+hop's own, when it was given the message; 250 when the quarantine has it on disk; a refusal, when
+nobody has it (S12).
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from mailward.config import Action, PolicySettings
+from mailward.doors import headers
+from mailward.doors.relay import Relay
+from mailward.doors.reply import Reply
+from mailward.errors import ScannerDownError, TemporaryError
+from mailward.protect.held import Envelope
+from mailward.protect.policy import Decision, decide
+from mailward.protect.quarantine import Quarantine
+from mailward.scan.part import Role
+from mailward.scan.verdict import Verdict
+
+log = structlog.get_logger(__name__)
+
+MAX_HOPS = 100
+"""``Received`` fields before a message is taken to run in circles (RFC 5321 section 6.3)."""
+
+_TOO_MANY_HOPS = Reply.of("554 5.4.6 Error: too many hops")
+_NOT_SCANNED = Reply.of("451 4.3.0 Message cannot be checked at the moment, try again later")
+_NOT_HELD = Reply.of("451 4.3.1 Message cannot be stored at the moment, try again later")
+HOP_DOWN = Reply.of("451 4.4.1 Mail server behind this gateway is not available, try again later")
+
+
+class Scans(Protocol):
+    """What a door needs of the scanner."""
+
+    async def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
+        """Scan one message. Raises ScannerDownError when no worker can."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as a client gave it."""
+
+    trace: headers.Trace
+    envelope: Envelope
+    """With the recipients that the next hop has accepted."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Scan, decide, act: one message at a time, any number at once."""
+
+    policy: PolicySettings
+    scanner: Scans
+    quarantine: Quarantine
+
+    async def take(self, incoming: Incoming, relay: Relay) -> Reply:
+        """Do with the message what the policy says. The reply says what became of it; never fails.
+
+        ``relay`` has the transaction open; when this returns it is over.
+        """
+        began = time.perf_counter()
+        verdict = decision = None
+        note = ""
+        try:
+            if headers.hops(incoming.content) > MAX_HOPS:
+                reply = _TOO_MANY_HOPS
+            else:
+                message = headers.received(incoming.trace) + headers.without_ours(incoming.content)
+                verdict = await self.scanner.scan(message)
+                decision = decide(verdict, self.policy)
+                reply = await self._act(decision, verdict, message, incoming.envelope, relay)
+        except ScannerDownError as e:
+            reply, note = _NOT_SCANNED, str(e)
+        except TemporaryError as e:
+            held = decision is not None and decision.action is Action.QUARANTINE
+            reply, note = (_NOT_HELD if held else HOP_DOWN), str(e)
+        finally:
+            await relay.reset()  # nothing of a message that was not handed over is delivered
+        _log(incoming, verdict, decision, reply, note, (time.perf_counter() - began) * 1000)
+        return reply
+
+    async def _act(
+        self,
+        decision: Decision,
+        verdict: Verdict,
+        message: bytes,
+        envelope: Envelope,
+        relay: Relay,
+    ) -> Reply:
+        match decision.action:
+            case Action.DELIVER | Action.TAG:
+                return await relay.data(headers.verdict_fields(verdict, decision) + message)
+            case Action.QUARANTINE:
+                held = await asyncio.to_thread(
+                    self.quarantine.hold, message, envelope, verdict, decision
+                )
+                return Reply.of(f"250 2.0.0 Message accepted as {held.id}")  # S12: it is on disk
+            case Action.REJECT:
+                return Reply.of(f"550 5.7.1 Message refused: {decision.reason}")
+
+
+def _log(
+    incoming: Incoming,
+    verdict: Verdict | None,
+    decision: Decision | None,
+    reply: Reply,
+    note: str,
+    ms: float,
+) -> None:
+    write = log.warning if note else log.info
+    write(
+        "message",
+        id=incoming.trace.id,
+        client=incoming.trace.client,
+        sender=incoming.envelope.sender,
+        recipients=len(incoming.envelope.recipients),
+        size_bytes=len(incoming.content),
+        verdict=verdict.kind.value if verdict else None,
+        risks=[risk.name for risk in verdict.risks] if verdict else [],
+        set=verdict.set if verdict else None,
+        action=decision.action.value if decision else None,
+        reply=str(reply),
+        ms=round(ms, 1),
+        **({"problem": note} if note else {}),
+    )

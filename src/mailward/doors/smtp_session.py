@@ -1,0 +1,222 @@
+"""One client's SMTP session: MAIL and RCPT go to the next hop as they come, and so do its answers.
+
+DATA is read in large pieces (aiosmtpd keeps an object for each line: 50 MiB of empty lines would
+take gigabytes), then handed over.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import structlog
+
+from mailward.config import SmtpSettings
+from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
+from mailward.doors.handover import HOP_DOWN, Handover, Incoming
+from mailward.doors.headers import Trace
+from mailward.doors.relay import Relay
+from mailward.doors.reply import Reply
+from mailward.doors.smtp_connection import CLOSING, Connection, Gate
+from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
+from mailward.errors import TemporaryError
+from mailward.protect.held import Envelope
+
+log = structlog.get_logger(__name__)
+
+_OK = Reply.of("250 2.0.0 OK")
+_TOO_LARGE = Reply.of("552 5.3.4 Message is larger than this server takes")
+_NO_MAIL = Reply.of("503 5.5.1 Error: need MAIL command")
+
+
+@dataclass(slots=True)
+class _Transaction:
+    mail: Mail
+    recipients: list[str] = field(default_factory=list)
+    refused: int = 0
+
+
+class Session(Connection):
+    """A session. Made for each connection by the gateway's listener."""
+
+    def __init__(
+        self, settings: SmtpSettings, hostname: str, handover: Handover, gate: Gate
+    ) -> None:
+        super().__init__(settings, hostname, gate)
+        self._handover = handover
+        self._relay = Relay(settings.next_hop, hostname, settings.next_hop_timeout_s)
+        self._transaction: _Transaction | None = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nothing that is under way is delivered, except what the next hop has whole already."""
+        super().connection_lost(error)
+        if self._our_turn:
+            self._relay.abort()
+
+    async def _handle_client(self) -> None:
+        try:
+            await super()._handle_client()
+        finally:
+            self._relay.close()
+
+    # Commands; the names are the base class's.
+
+    async def smtp_HELO(self, hostname: str) -> None:  # noqa: N802
+        """HELO."""
+        await self._introduced(hostname, extended=False)
+        await self._write(f"250 {self.hostname}\r\n".encode("ascii"))
+
+    async def smtp_EHLO(self, hostname: str) -> None:  # noqa: N802
+        """EHLO: what we offer, and of what the next hop must carry on, what it offers."""
+        await self._introduced(hostname, extended=True)
+        try:
+            with self._client_waits():
+                theirs = await self._relay.extensions()
+        except TemporaryError as e:
+            log.warning("next hop down", client=self._client, problem=str(e))
+            theirs = {}
+        self.enable_SMTPUTF8 = "SMTPUTF8" in theirs
+        offers = [
+            self.hostname,
+            "PIPELINING",
+            f"SIZE {self._size_limit(theirs.get('SIZE', ''))}",
+            "ENHANCEDSTATUSCODES",
+            *(name for name in ("8BITMIME", "SMTPUTF8") if name in theirs),
+        ]
+        lines = [f"250-{offer}\r\n" for offer in offers[:-1]] + [f"250 {offers[-1]}\r\n"]
+        await self._write("".join(lines).encode("ascii"))
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        """MAIL FROM, answered by the next hop."""
+        if await self.check_helo_needed():
+            return
+        if self._transaction is not None:
+            raise BadCommandError("503 5.5.1 Error: nested MAIL command")
+        mail = parse_mail(arg or "")
+        if mail.size is not None and mail.size > self._settings.max_message_bytes:
+            await self._answer(_TOO_LARGE)
+            return
+        try:
+            with self._client_waits():
+                reply = await self._relay.mail(mail)
+        except TemporaryError as e:
+            log.warning("next hop down", client=self._client, sender=mail.path, problem=str(e))
+            reply = HOP_DOWN
+        if reply.accepted:
+            self._transaction = _Transaction(mail)
+        await self._answer(reply)
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+        """RCPT TO, answered by the next hop."""
+        transaction = self._transaction
+        if transaction is None:
+            await self._answer(_NO_MAIL)
+            return
+        path = parse_rcpt(arg or "", smtputf8=transaction.mail.smtputf8)
+        if len(transaction.recipients) >= self._settings.max_recipients:
+            raise BadCommandError("452 4.5.3 Error: too many recipients")
+        try:
+            with self._client_waits():
+                reply = await self._relay.rcpt(path)
+        except TemporaryError as e:
+            log.warning("next hop lost", client=self._client, recipient=path, problem=str(e))
+            reply = HOP_DOWN
+        if reply.accepted:
+            transaction.recipients.append(path)
+        else:
+            transaction.refused += 1
+        await self._answer(reply)
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        """DATA: take the message, and answer for what became of it (S12)."""
+        transaction = self._transaction
+        if arg:
+            raise BadCommandError("501 5.5.4 Syntax: DATA")
+        if transaction is None:
+            await self._answer(_NO_MAIL)
+            return
+        if not transaction.recipients:
+            code = "554" if transaction.refused else "503"
+            raise BadCommandError(f"{code} 5.5.1 Error: no valid recipients")
+        self._in_data = True
+        try:
+            await self._write(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+            data = await cast("StrictReader", self._reader).read_data(
+                self._settings.max_message_bytes
+            )
+            with self._client_waits():
+                reply = await self._settle(transaction, data)
+        finally:
+            self._transaction = None
+            self._in_data = False
+        await self._answer(reply)
+        if self._gate.closing:
+            await self._hang_up(CLOSING)
+
+    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
+        """RSET."""
+        if arg:
+            raise BadCommandError("501 5.5.4 Syntax: RSET")
+        await self._abandon()
+        await self._answer(_OK)
+
+    async def smtp_NOOP(self, arg: str | None) -> None:  # noqa: N802
+        """NOOP."""
+        await self._answer(_OK)
+
+    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802
+        """VRFY: RFC 5321 section 7.3 allows to say nothing."""
+        await self._answer(Reply.of("252 2.5.2 Cannot verify, send some mail to find out"))
+
+    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802
+        """QUIT."""
+        await self._hang_up(Reply.of("221 2.0.0 Bye"))
+
+    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802
+        """AUTH is not offered."""
+        await self._answer(Reply.of("502 5.5.1 AUTH is not implemented"))
+
+    # Their steps.
+
+    async def _introduced(self, hostname: str | None, *, extended: bool) -> None:
+        if not hostname:
+            raise BadCommandError("501 5.5.4 Syntax: EHLO hostname")
+        await self._abandon()
+        if self.session is not None:
+            self.session.extended_smtp = extended
+            self.session.host_name = hostname
+
+    def _size_limit(self, theirs: str) -> int:
+        """The smaller of ours and the next hop's, for which 0 and nothing mean any (RFC 1870)."""
+        ours = self._settings.max_message_bytes
+        return min(ours, int(theirs[:20])) if re.fullmatch("0*[1-9][0-9]*", theirs) else ours
+
+    async def _abandon(self) -> None:
+        self._transaction = None
+        with self._client_waits():
+            await self._relay.reset()
+
+    async def _settle(self, transaction: _Transaction, data: Data) -> Reply:
+        fault = _TOO_LARGE if data.too_large else smuggling_fault(data.content)
+        if fault is not None:
+            log.info("message refused", client=self._client, reply=str(fault))
+            await self._relay.reset()
+            return fault
+        mail = transaction.mail
+        envelope = Envelope(mail.path, tuple(transaction.recipients), mail.smtputf8)
+        return await self._handover.take(
+            Incoming(self._trace(mail), envelope, data.content), self._relay
+        )
+
+    def _trace(self, mail: Mail) -> Trace:
+        extended = self.session is not None and self.session.extended_smtp
+        helo = (self.session.host_name or "") if self.session is not None else ""
+        return Trace(
+            client=self._client,
+            helo=helo,
+            hostname=self.hostname,
+            protocol="UTF8SMTP" if mail.smtputf8 else "ESMTP" if extended else "SMTP",
+            id=secrets.token_hex(8),
+            at=datetime.now(UTC),
+        )

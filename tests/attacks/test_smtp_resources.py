@@ -1,0 +1,153 @@
+"""Clients and next hops that eat memory, time or connections."""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from mailward.config import MIB, PolicySettings, QuarantineSettings, SmtpSettings
+from mailward.doors.smtp import Gateway
+from mailward.doors.testing import FakeHop, FakeScanner
+from mailward.protect.quarantine import Quarantine
+
+Open = Callable[..., Awaitable[Gateway]]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+HEAD = b"HELO c\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
+
+
+@pytest.fixture
+async def hop() -> AsyncIterator[FakeHop]:
+    async with FakeHop() as hop:
+        yield hop
+
+
+@pytest.fixture
+async def open_gateway(hop: FakeHop, tmp_path: Path) -> AsyncIterator[Open]:
+    gateways: list[Gateway] = []
+
+    async def open_(**settings: object) -> Gateway:
+        plain = {"listen": "127.0.0.1:0", "next_hop": hop.address, **settings}
+        quarantine = Quarantine(tmp_path, QuarantineSettings())
+        smtp = SmtpSettings.model_validate(plain)
+        gateway = Gateway(smtp, PolicySettings(), FakeScanner(), quarantine)
+        await gateway.start()
+        gateways.append(gateway)
+        return gateway
+
+    yield open_
+    for gateway in gateways:
+        await gateway.stop(0.1)
+
+
+async def connected(gateway: Gateway) -> Streams:
+    return await asyncio.open_connection("127.0.0.1", gateway.port)
+
+
+async def replies(streams: Streams, count: int) -> list[bytes]:
+    return [await asyncio.wait_for(streams[0].readline(), 10) for _ in range(count)]
+
+
+async def test_a_message_of_empty_lines_costs_its_size_not_a_multiple(open_gateway: Open) -> None:
+    """One object for each line would be thirty times the message."""
+    gateway = await open_gateway(max_message_bytes=8 * MIB)
+    streams = await connected(gateway)
+    streams[1].write(HEAD)
+    await replies(streams, 5)
+
+    tracemalloc.start()
+    for _ in range(127):
+        streams[1].write(b"\r\n" * 32 * 1024)
+        await streams[1].drain()
+    streams[1].write(b"\n\r\n.\r\n")
+    (reply,) = await replies(streams, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert reply.startswith(b"550 5.5.2 Error: bare <LF>")
+    assert peak < 40 * MIB
+
+
+async def test_a_message_without_end_costs_no_more_than_the_limit(open_gateway: Open) -> None:
+    gateway = await open_gateway(max_message_bytes=MIB)
+    streams = await connected(gateway)
+    streams[1].write(HEAD)
+    await replies(streams, 5)
+
+    tracemalloc.start()
+    for _ in range(200):
+        streams[1].write(b"x" * 200_000)
+        await streams[1].drain()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 4 * MIB
+    streams[1].write(b"\r\n.\r\n")
+    assert (await replies(streams, 1))[0].startswith(b"552 5.3.4")
+
+
+async def test_a_command_without_end_costs_nothing(open_gateway: Open) -> None:
+    gateway = await open_gateway()
+    streams = await connected(gateway)
+
+    tracemalloc.start()
+    for _ in range(100):
+        streams[1].write(b"NOOP" * 50_000)
+        await streams[1].drain()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 2 * MIB
+    streams[1].write(b"\r\n")
+    assert (await replies(streams, 2))[1] == b"500 5.5.2 Command line too long\r\n"
+
+
+async def test_a_client_that_does_not_read_loses_its_connection(open_gateway: Open) -> None:
+    gateway = await open_gateway(client_timeout_s=0.3, max_connections=1)
+    _, writer = await connected(gateway)
+    try:
+        while True:
+            writer.write(b"HELP\r\n" * 20_000)
+            await asyncio.wait_for(writer.drain(), 5)
+    except ConnectionError:
+        pass
+
+    greeting = (await replies(await connected(gateway), 1))[0]
+    assert greeting.startswith(b"220 ")  # the only connection there is was given back
+
+
+async def test_a_next_hop_whose_reply_has_no_end_is_left(open_gateway: Open) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"220-hello\r\n" * 1000)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        streams = await connected(await open_gateway(next_hop=f"127.0.0.1:{port}"))
+        streams[1].write(b"HELO c\r\nMAIL FROM:<a@example.org>\r\n")
+
+        assert (await replies(streams, 3))[2].startswith(b"451 4.4.1")
+
+
+async def test_connections_come_back_however_clients_leave(
+    open_gateway: Open, hop: FakeHop
+) -> None:
+    gateway = await open_gateway(max_connections=5)
+    endings = (b"", b"QUIT\r\n", HEAD, HEAD + b"half", b"\n", b"\r\0\r\n", b"EHLO c\r\nMAIL FROM:<")
+    for sent in endings * 3:
+        _, writer = await connected(gateway)
+        writer.write(sent)
+        writer.transport.abort() if sent.endswith(b"half") else writer.close()
+
+    for _ in range(5):
+        streams = await connected(gateway)
+        while not (await replies(streams, 1))[0].startswith(b"220 "):
+            streams = await connected(gateway)  # the last ones are still being let out
+        streams[1].write(b"NOOP\r\n")
+        assert await replies(streams, 1) == [b"250 2.0.0 OK\r\n"]
+    assert hop.messages == []

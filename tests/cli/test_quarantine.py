@@ -1,0 +1,169 @@
+"""`mailward quarantine` on a real quarantine, with a mail server that takes or refuses."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mailward.cli.quarantine import app
+from mailward.config import PolicySettings, QuarantineSettings
+from mailward.doors.testing import FakeHop
+from mailward.errors import TemporaryError, UsageError
+from mailward.protect.held import Envelope, Held
+from mailward.protect.policy import decide
+from mailward.protect.quarantine import Quarantine
+from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+
+Run = Callable[..., Result]
+
+MESSAGE = b"Subject: hello\r\n\r\n\xff.\r\n.dot\r\n"
+RISK = Risk("Test.[bold]Odd\x1b[2J", "fake", "message/1:a.zip", "20261123.007", suspicious=True)
+VERDICT = Verdict((RISK,), (Unopened("message/2", Reason.ENCRYPTED),), set="20261123.007")
+
+
+@pytest.fixture
+async def hop() -> AsyncIterator[FakeHop]:
+    async with FakeHop() as hop:
+        yield hop
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path) -> Quarantine:
+    return Quarantine(tmp_path / "state/quarantine", QuarantineSettings())
+
+
+@pytest.fixture
+def held(quarantine: Quarantine) -> Held:
+    envelope = Envelope("", ("b@example.net", "c@example.net"))
+    return quarantine.hold(MESSAGE, envelope, VERDICT, decide(VERDICT, PolicySettings()))
+
+
+@pytest.fixture
+def run(tmp_path: Path, hop: FakeHop) -> Run:
+    """Runs a command; errors come out as raised."""
+    config = tmp_path / "mailward.toml"
+    config.write_text(
+        f'state_dir = "{tmp_path}/state"\n'
+        f'[smtp]\nnext_hop = "{hop.address}"\nhostname = "mx.example"\n'
+    )
+
+    def invoke(*arguments: str) -> Result:
+        runner = CliRunner(env={"MAILWARD_CONFIG": str(config), "COLUMNS": "200"})
+        result = runner.invoke(app, arguments)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def test_the_list_is_empty_at_first(run: Run) -> None:
+    assert run("list").output == "Nothing is in quarantine.\n"
+    assert json.loads(run("list", "--json").output) == []
+
+
+def test_the_list_names_who_what_and_why(run: Run, held: Held, quarantine: Quarantine) -> None:
+    (entry,) = json.loads(run("list", "--json").output)
+
+    assert entry["id"] == held.id
+    assert (entry["sender"], entry["recipients"]) == ("", ["b@example.net", "c@example.net"])
+    assert (entry["verdict"], entry["because"]) == ("suspicious", "suspicious")
+    assert entry["risks"][0]["name"] == RISK.name
+    assert entry["size_bytes"] == len(MESSAGE)
+    shown = run("list").output
+    assert held.id in shown
+    assert "b@example.net and 1 more" in shown
+
+
+def test_names_out_of_mail_do_not_reach_the_terminal_raw(run: Run, held: Held) -> None:
+    for shown in (run("list").output, run("show", held.id).output):
+        assert "Test.[bold]Odd\\x1b[2J" in shown
+        assert "\x1b" not in shown
+
+
+def test_a_damaged_entry_is_listed_as_such(
+    run: Run, held: Held, quarantine: Quarantine, tmp_path: Path
+) -> None:
+    (tmp_path / "state/quarantine" / held.id / "entry.json").write_text("{")
+
+    assert "damaged" in run("list").output
+    assert json.loads(run("list", "--json").output)[0]["id"] == held.id
+
+
+def test_show_tells_all_and_gives_the_message_out(run: Run, held: Held) -> None:
+    shown = run("show", held.id).output
+
+    for text in ("looks like an attack", "<>", "c@example.net", "message/1:a.zip", "encrypted"):
+        assert text in shown
+    assert json.loads(run("show", held.id, "--json").output)["sha256"] == held.sha256
+    assert run("show", held.id, "--message").stdout_bytes == MESSAGE
+
+
+async def test_release_delivers_and_then_deletes(
+    run: Run, held: Held, hop: FakeHop, quarantine: Quarantine
+) -> None:
+    result = await asyncio.to_thread(run, "release", held.id)
+
+    (taken,) = hop.messages
+    assert taken.mail == "FROM:<> SIZE=" + str(len(taken.content)) + " BODY=8BITMIME"
+    assert taken.recipients == ("TO:<b@example.net>", "TO:<c@example.net>")
+    assert taken.content == f"X-Mailward-Released: {held.id}\r\n".encode() + MESSAGE
+    assert quarantine.list() == []
+    assert result.exit_code == 0
+    assert "released" in result.output
+
+
+async def test_release_to_another_address(run: Run, held: Held, hop: FakeHop) -> None:
+    await asyncio.to_thread(run, "release", held.id, "--to", "admin@example.org")
+
+    assert hop.messages[0].recipients == ("TO:<admin@example.org>",)
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
+async def test_a_refused_message_is_kept_and_the_refusal_told(
+    run: Run, held: Held, hop: FakeHop, quarantine: Quarantine, verb: str
+) -> None:
+    hop.answers = {verb: "550 5.7.1 Not that one"}
+
+    result = await asyncio.to_thread(run, "release", held.id)
+
+    assert result.exit_code == 1
+    assert "c@example.net: 550 5.7.1 Not that one" in result.output
+    assert quarantine.list() == [held]
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "MAIL", "RCPT", "DATA", "."])
+async def test_a_mail_server_that_goes_away_leaves_the_message_held(
+    run: Run, held: Held, hop: FakeHop, quarantine: Quarantine, verb: str
+) -> None:
+    hop.answers = {verb: ""}
+
+    with pytest.raises(TemporaryError):
+        await asyncio.to_thread(run, "release", held.id)
+    assert quarantine.list() == [held]
+
+
+async def test_what_was_released_before_a_failure_is_told(
+    run: Run, held: Held, hop: FakeHop
+) -> None:
+    with pytest.raises(UsageError, match="20260101T000000-00000000"):
+        await asyncio.to_thread(run, "release", held.id, "20260101T000000-00000000")
+    assert len(hop.messages) == 1
+
+
+@pytest.mark.parametrize("address", ["", "a b@example.org", "a>\r\nDATA", "ü@example.org"])
+def test_an_address_to_release_to_is_checked(run: Run, held: Held, address: str) -> None:
+    with pytest.raises(UsageError, match="--to"):
+        run("release", held.id, "--to", address)
+
+
+def test_delete_asks_or_is_told(run: Run, held: Held, quarantine: Quarantine) -> None:
+    with pytest.raises(UsageError, match="--yes"):
+        run("delete", held.id)
+    assert quarantine.list() == [held]
+
+    run("delete", held.id, "--yes")
+    assert quarantine.list() == []
