@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mailward.config import ScanSettings
-from mailward.definitions.model import EngineTrial, RefusedSignature, ShardKind
+from mailward.definitions.model import NO_SIGNATURES, EngineTrial, RefusedSignature, ShardKind
 from mailward.errors import FormatError, TrialError
 from mailward.scan import known_good as built_in
 from mailward.scan.engine import Source
@@ -56,6 +56,10 @@ class Proof:
     """``risk in file`` for each hit in known-good mail, the first thousand."""
     known_good_scanned: int
     duration_ms: float
+    at_fault: tuple[str, ...] = ()
+    """The signatures behind the false positives, as they are excluded (``scan.excluded``)."""
+    probes_excluded: tuple[str, ...] = ()
+    """Risks that probes found and that are excluded: their signatures work, and say nothing."""
 
     def problems(self) -> tuple[str, ...]:
         """Why a set with this proof must not be used; empty if it may be."""
@@ -173,8 +177,8 @@ def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) ->
     engines = all_engines()
     preparations = prepare(sources, engines, into)
     loaded, load_ms = _load(into)
-    found, missing = _find_probes(loaded, sources)
-    scanned, false_positives = _scan_known_good(loaded, known_good)
+    found, missing, switched_off = _find_probes(loaded, sources)
+    scanned, false_positives, at_fault = _scan_known_good(loaded, known_good)
     loaded.close()
     read = frozenset[ShardKind]().union(*(engine.kinds for engine in engines))
     return {
@@ -182,12 +186,14 @@ def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) ->
         "unused_signatures": sum(
             _count_lines(s.path)
             for s in sources
-            if s.kind not in read and s.kind is not ShardKind.PROBES
+            if s.kind not in read | NO_SIGNATURES
         ),
         "probes_found": found,
         "probes_missing": missing,
+        "probes_excluded": switched_off,
         "known_good_scanned": scanned,
         "false_positives": false_positives[:_NAMED_MAX],
+        "at_fault": sorted(at_fault)[:_NAMED_MAX],
     }
 
 
@@ -201,21 +207,24 @@ def _load(prepared: Path) -> tuple[LoadedSet, dict[str, float]]:
     return LoadedSet.load("trial", prepared, all_engines()), load_ms
 
 
-def _find_probes(loaded: LoadedSet, sources: Sequence[Source]) -> tuple[int, list[str]]:
-    found, missing = 0, []
+def _find_probes(loaded: LoadedSet, sources: Sequence[Source]) -> tuple[int, list[str], list[str]]:
+    found, missing, switched_off = 0, list[str](), list[str]()
     for source in sources:
         if source.kind is not ShardKind.PROBES:
             continue
-        for name, expect, content in _read_probes(source):
+        for name, expect, content in read_probes(source):
             part = Part(name, content, Role.ATTACHMENT, name=name)
-            if expect in {risk.name for risk in loaded.scan(part, _PROBE_TIMEOUT_S)}:
+            if expect in loaded.names(part, _PROBE_TIMEOUT_S):
                 found += 1
+                if expect not in {risk.name for risk in loaded.scan(part, _PROBE_TIMEOUT_S)}:
+                    switched_off.append(expect)
             else:
                 missing.append(f"{expect} in {name}")
-    return found, missing
+    return found, missing, switched_off
 
 
-def _read_probes(source: Source) -> Iterator[tuple[str, str, bytes]]:
+def read_probes(source: Source) -> Iterator[tuple[str, str, bytes]]:
+    """Name, expected risk and content of each probe in a shard. Raises FormatError."""
     for number, line in enumerate(source.path.read_bytes().splitlines(), 1):
         try:
             probe = json.loads(line)
@@ -224,14 +233,15 @@ def _read_probes(source: Source) -> Iterator[tuple[str, str, bytes]]:
             raise FormatError(f"probes {source.name}, line {number}: not a probe: {e}") from e
 
 
-def _scan_known_good(loaded: LoadedSet, places: Sequence[Path]) -> tuple[int, list[str]]:
+def _scan_known_good(loaded: LoadedSet, places: Sequence[Path]) -> tuple[int, list[str], set[str]]:
     scanner = Scanner(loaded, ScanSettings())
-    scanned, hits = 0, []
+    scanned, hits, at_fault = 0, list[str](), set[str]()
     for name, role, data in _known_good(places):
         verdict = scanner.scan(data, role=role, name=name)
         scanned += 1
         hits += [f"{risk.name} in {name}" for risk in verdict.risks]
-    return scanned, hits
+        at_fault.update(signature for risk in verdict.risks for signature in risk.signatures)
+    return scanned, hits, at_fault
 
 
 def _known_good(places: Sequence[Path]) -> Iterator[tuple[str, Role, bytes]]:

@@ -1,6 +1,6 @@
 """What a scan says: the values that leave ``mailward.scan``."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +42,8 @@ class Risk:
     severity: str = ""
     """As the signature gives it: low, medium, high or critical; empty if it gives none."""
     description: str = ""
+    signatures: tuple[str, ...] = field(default=(), compare=False)
+    """What found it, as ``ENGINE:SIGNATURE``: what to write down to exclude it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ class Verdict:
     def from_plain(cls, plain: dict[str, Any]) -> "Verdict":
         """The inverse of ``to_plain``; trusts its input (it comes from a worker of ours)."""
         return cls(
-            risks=tuple(Risk(**risk) for risk in plain["risks"]),
+            risks=tuple(
+                Risk(**{**risk, "signatures": tuple(risk.get("signatures", ()))})
+                for risk in plain["risks"]
+            ),
             unopened=tuple(
                 Unopened(u["part"], Reason(u["reason"]), u["detail"]) for u in plain["unopened"]
             ),

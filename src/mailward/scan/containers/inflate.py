@@ -1,0 +1,146 @@
+"""Decompression that stops in time: every compressed byte of a container goes through here."""
+
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from backports import zstd
+
+from mailward.config import MIB
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Shut
+from mailward.scan.verdict import Reason
+
+_IN_BYTES = 16 * 1024
+_OUT_BYTES = MIB
+"""Unpacked at a time; time and ratio are looked at after each."""
+
+_CAREFUL_STEPS = (1024, 1)
+_TRUNCATED = Shut(Reason.MALFORMED, "truncated: the compressed data ends too early")
+
+_LZMA_MEMORY_BYTES = 256 * MIB
+"""For its dictionary; `xz -9` asks for 65 MiB."""
+
+_ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+"""What the decompressors raise on damage (bz2: OSError)."""
+
+
+class Decompressor(Protocol):
+    """The interface that bz2, lzma and zstd share; zlib gets it from ``_Deflate``."""
+
+    @property
+    def eof(self) -> bool: ...  # noqa: D102
+    @property
+    def needs_input(self) -> bool: ...  # noqa: D102
+    @property
+    def unused_data(self) -> bytes: ...  # noqa: D102
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...  # noqa: D102
+
+
+class _Deflate:
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max(max_length, 0))
+
+
+def deflate() -> Decompressor:
+    """Raw, as in zip and gzip, without the checksum of either."""
+    return _Deflate()
+
+
+def xz() -> Decompressor:
+    """xz or the older .lzma."""
+    return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY_BYTES)
+
+
+def lzma_raw(properties: bytes, size: int | None) -> Decompressor:
+    """LZMA as in zip: five bytes of properties, then the stream.
+
+    ``size``: unpacked; None if the stream has an end marker.
+    """
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY_BYTES)
+    header = properties + (b"\xff" * 8 if size is None else size.to_bytes(8, "little"))
+    decompressor.decompress(header)
+    return decompressor
+
+
+@dataclass(frozen=True, slots=True)
+class Inflated:
+    """What came out. ``shut`` says why it is not all; None if it is."""
+
+    data: bytes
+    used: int
+    """How many packed bytes it took; all of them if the end was not reached."""
+    shut: Shut | None = None
+    damaged: bool = False
+
+
+def inflate(make: Callable[[], Decompressor], packed: memoryview, budget: Budget) -> Inflated:
+    """Unpack one stream from the start of ``packed``, within ``budget``. Raises only Spent.
+
+    What was unpacked before a limit or damage is kept: it is scanned all the same.
+    """
+    room = budget.room()
+    done = _attempt(make, packed, budget, room)
+    for step in _CAREFUL_STEPS:
+        if done.damaged:
+            # A decompressor that stumbles keeps to itself what it unpacked since it was last asked;
+            # a wrong checksum at the end would hide all of a small file. Again, slowly from there.
+            done = _attempt(make, packed, budget, room, len(done.data), step)
+    return done
+
+
+def _attempt(
+    make: Callable[[], Decompressor],
+    packed: memoryview,
+    budget: Budget,
+    room: int,
+    careful_from: int | None = None,
+    step: int = _OUT_BYTES,
+) -> Inflated:
+    out = io.BytesIO()
+    fed = 0
+    try:
+        decompressor = make()
+        while not decompressor.eof:
+            budget.check_time()
+            chunk = b""
+            if decompressor.needs_input:
+                chunk = bytes(packed[fed : fed + _IN_BYTES])
+                fed += len(chunk)
+            wanted = _next_step(out.tell(), careful_from, step)
+            more = decompressor.decompress(chunk, min(wanted, room + 1 - out.tell()))
+            out.write(more)
+            if out.tell() > room:
+                return Inflated(out.getvalue()[:room], len(packed), budget.over_room(room))
+            if budget.is_bomb(out.tell(), fed):
+                return Inflated(out.getvalue(), len(packed), budget.bomb())
+            if not more and not chunk and not decompressor.eof:
+                return Inflated(out.getvalue(), len(packed), _TRUNCATED)
+        return Inflated(out.getvalue(), fed - len(decompressor.unused_data))
+    except _ERRORS as e:
+        why = f"the compressed data is damaged: {e or type(e).__name__}"
+        return Inflated(out.getvalue(), len(packed), Shut(Reason.MALFORMED, why), damaged=True)
+
+
+def _next_step(done: int, careful_from: int | None, step: int) -> int:
+    if careful_from is None:
+        return _OUT_BYTES
+    return min(_OUT_BYTES, careful_from - done) if done < careful_from else step

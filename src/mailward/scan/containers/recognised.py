@@ -1,0 +1,107 @@
+"""Containers that are known by their content and cannot be opened: never silently clean (S11)."""
+
+import re
+
+from mailward.scan.contents import Shut
+from mailward.scan.verdict import Reason
+
+_AT_START: tuple[tuple[bytes, str], ...] = (
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
+    (b"Rar!\x1a\x07", "RAR archive"),
+    (b"RE~^", "RAR archive (before 1.5)"),
+    (b"MSCF\0\0\0\0", "Windows cabinet"),
+    (b"ISc(", "InstallShield cabinet"),
+    (b"\x1f\x9d", "compress'ed file (.Z)"),
+    (b"\x1f\xa0", "compress'ed file (.Z)"),
+    (b"LZIP", "lzip'ed file"),
+    (b"\x04\x22\x4d\x18", "LZ4 file"),
+    (b"\x89LZO\x00\r\n\x1a\n", "lzop'ed file"),
+    (b"070701", "cpio archive"),
+    (b"070702", "cpio archive"),
+    (b"070707", "cpio archive"),
+    (b"!<arch>\n", "ar archive or Debian package"),
+    (b"\xed\xab\xee\xdb", "RPM package"),
+    (b"xar!", "xar archive"),
+    (b"MSWIM\0\0\0", "Windows image (WIM)"),
+    (b"ITSF\x03", "compiled HTML help"),
+    (b"\x78\x9f\x3e\x22", "TNEF (winmail.dat)"),
+    (b"SZDD\x88\xf0\x27\x33", "SZDD-compressed file"),
+    (b"KWAJ\x88\xf0\x27\xd1", "KWAJ-compressed file"),
+    (b"conectix", "virtual disk (VHD)"),
+    (b"vhdxfile", "virtual disk (VHDX)"),
+    (b"egg!", "ALZip archive"),
+    (b"EGGA", "EGG archive"),
+    (b"ALZ\x01", "ALZip archive"),
+    (b"(This file must be converted with BinHex", "BinHex file"),
+)
+_ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
+    (2, b"-lh", "LHA archive"),
+    (2, b"-lz", "LHA archive"),
+    (7, b"**ACE**", "ACE archive"),
+    (20, b"\xdc\xa7\xc4\xfd", "ZOO archive"),
+    (0x8001, b"CD001", "ISO 9660 disk image"),
+    (0x8001, b"BEA01", "UDF disk image"),
+    (-512, b"koly", "macOS disk image"),
+    (-512, b"conectix", "virtual disk (VHD)"),
+)
+_ARJ = re.compile(rb"\x60\xea(?!\0\0).[\0-\x0a][\x1e-\x30].[\0-\x10][\0-\x0b]", re.DOTALL)
+"""Header size of at most 2600 bytes, first header size, versions, host system."""
+
+COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_DIRECTORY_ENTRY_BYTES = 128
+_ENCRYPTED_PACKAGE = "EncryptedPackage\0".encode("utf-16-le")
+
+_PGP_MESSAGE = re.compile(rb"\s*-----BEGIN PGP MESSAGE-----")
+_CMS = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
+"""Object identifier 1.2.840.113549.1.7: Cryptographic Message Syntax (RFC 5652)."""
+_CMS_SIGNED, _CMS_ENVELOPED = 2, 3
+_CMS_SEARCH_BYTES = 32
+
+
+def recognise(data: bytes, content_type: str) -> Shut | None:
+    """What ``data`` is, if it can hold something and cannot be looked into."""
+    encrypted = _encrypted(data)
+    if encrypted is not None:
+        return Shut(Reason.ENCRYPTED, encrypted)
+    what = next((what for magic, what in _AT_START if data.startswith(magic)), None)
+    if what is None:
+        what = next((w for at, magic, w in _ELSEWHERE if _is_at(data, at, magic)), None)
+    if what is None and _ARJ.match(data):
+        what = "ARJ archive"
+    if what is None and _cms_kind(data) == _CMS_SIGNED and content_type.endswith("pkcs7-mime"):
+        what = "S/MIME message with its content inside the signature"
+    if what is None:
+        return None
+    return Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
+
+
+def _encrypted(data: bytes) -> str | None:
+    if data.startswith(COMPOUND_FILE) and _has_entry(data, _ENCRYPTED_PACKAGE):
+        return "encrypted Office document"
+    if _PGP_MESSAGE.match(data):
+        return "OpenPGP message"
+    if _cms_kind(data) == _CMS_ENVELOPED:
+        return "encrypted S/MIME message"
+    return None
+
+
+def _has_entry(data: bytes, name: bytes) -> bool:
+    """Whether a compound file's directory names a stream so ([MS-CFB] 2.6: entries are aligned)."""
+    at = data.find(name)
+    while at >= 0:
+        if at % _DIRECTORY_ENTRY_BYTES == 0:
+            return True
+        at = data.find(name, at + 1)
+    return False
+
+
+def _cms_kind(data: bytes) -> int | None:
+    at = data.find(_CMS, 0, _CMS_SEARCH_BYTES)
+    if not data.startswith(b"\x30") or at < 0 or at + len(_CMS) >= len(data):
+        return None
+    return data[at + len(_CMS)]
+
+
+def _is_at(data: bytes, at: int, magic: bytes) -> bool:
+    start = at if at >= 0 else len(data) + at
+    return start >= 0 and data.startswith(magic, start)

@@ -1,0 +1,249 @@
+"""Zip archives, read as tolerantly as the programs that open them (PKWARE APPNOTE.TXT 6.3).
+
+The central directory says what there is. Local headers that it does not mention, or all of them
+when it is damaged, are read as well: programs differ in which of the two they believe.
+"""
+
+import bz2
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from backports import zstd
+
+from mailward.scan.budget import Budget
+from mailward.scan.containers.inflate import Decompressor, deflate, inflate, lzma_raw, xz
+from mailward.scan.containers.recognised import COMPOUND_FILE
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+LOCAL = b"PK\x03\x04"
+_CENTRAL = b"PK\x01\x02"
+_END = b"PK\x05\x06"
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_CENTRAL_HEADER = struct.Struct("<4s6H3L5H2L")
+_END_RECORD = struct.Struct("<4s4H2LH")
+_END64_RECORD = struct.Struct("<4sQ2H2L4Q")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_ANY_RECORD = re.compile(rb"PK(\x03\x04|\x01\x02|\x07\x08|\x05\x06)")
+_END_SEARCH_BYTES = _END_RECORD.size + 0xFFFF
+"""An end record and the longest comment behind it."""
+
+_ENCRYPTED, _HAS_DESCRIPTOR, _UTF8 = 1, 1 << 3, 1 << 11
+_LZMA_END_MARKER = 1 << 1
+_UNKNOWN = 0xFFFFFFFF
+_METHODS = {1: "shrink", 6: "implode", 9: "deflate64", 98: "PPMd", 99: "AES"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    flags: int
+    method: int
+    packed_bytes: int | None
+    """None if only the data itself tells."""
+    plain_bytes: int
+    offset: int
+    """Of the local header."""
+
+
+def looks_like_zip(data: bytes) -> bool:
+    """Whether it starts as a zip, or ends as one (self-extracting, or glued to something else)."""
+    if data.startswith((LOCAL, _END, b"PK00PK", b"PK\x07\x08PK\x03\x04")):
+        return True
+    if data.startswith(COMPOUND_FILE):
+        return False  # Office keeps zips in pieces in there
+    end = _find_end(data)
+    return end is not None and next(_central_directory(data, end), None) is not None
+
+
+def read(data: bytes, budget: Budget) -> Contents:
+    """The members. Encrypted ones are shut, the others are read all the same. Raises only Spent."""
+    end = _find_end(data)
+    seen: list[tuple[int, int]] = []
+    used = 0
+    listed = _central_directory(data, end) if end is not None else iter(())
+    for entry in listed:
+        start, stop, found = _open(data, entry, budget)
+        yield from found
+        seen.append((start, stop))
+        used += stop - start
+        if used > len(data):
+            yield Shut(Reason.MALFORMED, "its members overlap, as in a zip bomb")
+            return
+    unlisted = _unlisted(data, sorted(seen), budget)
+    first = next(unlisted, None)
+    if first is not None:
+        yield Shut(Reason.MALFORMED, "its directory is damaged or does not list every member")
+        yield from first
+        for found in unlisted:
+            yield from found
+    elif not seen and (end is None or end.count):
+        yield Shut(Reason.MALFORMED, "no directory and no members can be read")
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    count: int
+    start: int
+    stop: int
+    shift: int
+    """How far everything lies behind where it says it is: bytes in front of the archive."""
+
+
+def _find_end(data: bytes) -> _End | None:
+    at = data.rfind(_END, max(0, len(data) - _END_SEARCH_BYTES))
+    if at < 0 or len(data) - at < _END_RECORD.size:
+        return None
+    _, _, _, _, count, size, offset, _ = _END_RECORD.unpack_from(data, at)
+    stop = at
+    locator = at - _END64_LOCATOR.size
+    if locator >= 0 and data.startswith(b"PK\x06\x07", locator):
+        record = data.rfind(b"PK\x06\x06", 0, locator)
+        if record >= 0 and record + _END64_RECORD.size <= locator:
+            *_, count, size, offset = _END64_RECORD.unpack_from(data, record)
+            stop = record
+    start = stop - size
+    if start < 0 or (size and not data.startswith(_CENTRAL, start)):
+        start = offset  # there is something between directory and end record
+    return _End(count, start, stop, max(0, start - offset))
+
+
+def _central_directory(data: bytes, end: _End) -> Iterator[_Entry]:
+    at = end.start
+    while at + _CENTRAL_HEADER.size <= end.stop and data.startswith(_CENTRAL, at):
+        (_, _, _, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes, comment_bytes,
+         _, _, _, offset) = _CENTRAL_HEADER.unpack_from(data, at)  # fmt: skip
+        at += _CENTRAL_HEADER.size
+        name = data[at : at + name_bytes]
+        extra = data[at + name_bytes : at + name_bytes + extra_bytes]
+        plain, packed, offset = _zip64(extra, plain, packed, offset)
+        at += name_bytes + extra_bytes + comment_bytes
+        yield _Entry(_decode(name, flags), flags, method, packed, plain, offset + end.shift)
+
+
+def _zip64(extra: bytes, *values: int) -> list[int]:
+    """The 32-bit fields that are full are given again with 64 bits, in this order."""
+    result = list(values)
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == 1:
+            for i, value in enumerate(result):
+                if value == _UNKNOWN and len(field) >= 8:
+                    result[i], field = int.from_bytes(field[:8], "little"), field[8:]
+    return result
+
+
+def _open(data: bytes, entry: _Entry, budget: Budget) -> tuple[int, int, list[Piece | Shut]]:
+    """From where to where a member reaches, and what came of it."""
+    start = entry.offset
+    if start + _LOCAL_HEADER.size > len(data) or not data.startswith(LOCAL, start):
+        problem = Shut(Reason.MALFORMED, "it is not where the directory says", entry.name)
+        return start, start, [problem]
+    *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(data, start)
+    body = start + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    stop = len(data) if entry.packed_bytes is None else body + entry.packed_bytes
+    packed = memoryview(data)[body:stop]
+    if entry.name.endswith(("/", "\\")) and not entry.plain_bytes and not packed:
+        budget.count_part(0)  # or millions of folders would cost nothing but time
+        return start, stop, []
+    if entry.flags & _ENCRYPTED:
+        return start, stop, [Shut(Reason.ENCRYPTED, "encrypted archive member", entry.name)]
+    found: list[Piece | Shut] = []
+    if stop > len(data):
+        found.append(Shut(Reason.MALFORMED, "truncated: it ends behind the archive", entry.name))
+    if entry.method == 0:
+        found.append(Piece(bytes(packed), Role.MEMBER, entry.name))
+        return start, stop, found
+    make = _decompressor(entry, packed)
+    if make is None:
+        method = _METHODS.get(entry.method, f"method {entry.method}")
+        why = f"packed with {method}: this release cannot open it"
+        return start, stop, [*found, Shut(Reason.UNSUPPORTED, why, entry.name)]
+    skip = _lzma_header_bytes(packed) if entry.method == 14 else 0
+    inflated = inflate(make, packed[skip:], budget)
+    if entry.packed_bytes is None:
+        stop = body + skip + inflated.used
+    found.append(Piece(inflated.data, Role.MEMBER, entry.name))
+    if inflated.shut is not None:
+        found.append(Shut(inflated.shut.reason, inflated.shut.detail, entry.name))
+    return start, stop, found
+
+
+def _decompressor(entry: _Entry, packed: memoryview) -> Callable[[], Decompressor] | None:
+    match entry.method:
+        case 8:
+            return deflate
+        case 12:
+            return bz2.BZ2Decompressor
+        case 14:
+            size = None if entry.flags & _LZMA_END_MARKER else entry.plain_bytes
+            return partial(lzma_raw, bytes(packed[4:9]), size)
+        case 93:
+            return zstd.ZstdDecompressor
+        case 95:
+            return xz
+    return None
+
+
+def _lzma_header_bytes(packed: memoryview) -> int:
+    """Version (2), size of the properties (2), properties."""
+    return 4 + int.from_bytes(packed[2:4], "little")
+
+
+def _unlisted(
+    data: bytes, seen: list[tuple[int, int]], budget: Budget
+) -> Iterator[list[Piece | Shut]]:
+    """Members whose local headers lie in none of the ranges ``seen``."""
+    at = 0
+    ranges = iter([*seen, (len(data), len(data))])
+    start, stop = next(ranges)
+    while (at := data.find(LOCAL, at)) >= 0:
+        while at >= stop and stop < len(data):
+            start, stop = next(ranges)
+        if start <= at < stop:
+            at = stop
+            continue
+        entry = _local_entry(data, at)
+        if entry is None:
+            at += len(LOCAL)
+            continue
+        _, end, found = _open(data, entry, budget)
+        yield found
+        at = max(end, at + len(LOCAL))
+
+
+def _local_entry(data: bytes, at: int) -> _Entry | None:
+    if at + _LOCAL_HEADER.size > len(data):
+        return None
+    (_, version, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes) = (
+        _LOCAL_HEADER.unpack_from(data, at)
+    )
+    named = at + _LOCAL_HEADER.size
+    body = named + name_bytes + extra_bytes
+    name = data[named : named + name_bytes]
+    if version & 0xFF > 63 or method > 99 or not name or b"\0" in name or body > len(data):
+        return None  # four bytes that happen to look like one
+    plain, packed = _zip64(data[named + name_bytes : body], plain, packed)
+    size: int | None = packed
+    if flags & _HAS_DESCRIPTOR and not packed:
+        size = _bytes_to_next(data, body) if method == 0 else None
+    return _Entry(_decode(name, flags), flags, method, size, plain, at)
+
+
+def _bytes_to_next(data: bytes, body: int) -> int:
+    found = _ANY_RECORD.search(data, body)
+    return (found.start() if found else len(data)) - body
+
+
+def _decode(name: bytes, flags: int) -> str:
+    if flags & _UTF8:
+        return name.decode("utf-8", "replace")
+    try:
+        return name.decode("utf-8")  # what most write nowadays without saying so
+    except UnicodeDecodeError:
+        return name.decode("cp437")

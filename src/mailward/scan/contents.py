@@ -1,0 +1,34 @@
+"""What comes out of a message or container, one level down: a piece, or that it stays shut."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Decoded, named, and perhaps a message or container again."""
+
+    data: bytes
+    role: Role
+    name: str = ""
+    """File name as the sender gave it, decoded; empty if none."""
+    content_type: str = ""
+    label: str = ""
+    """What tells it from its siblings in a part's path, beside its name: ``2.1`` of a MIME part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Something that could not be opened, and why (S11); the whole container if it has no name."""
+
+    reason: Reason
+    detail: str
+    name: str = ""
+    label: str = ""
+
+
+Contents = Iterator[Piece | Shut]
+"""Made one at a time, so that a bomb is stopped before it is unpacked."""

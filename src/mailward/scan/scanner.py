@@ -1,0 +1,67 @@
+"""Parts through engines: one message or file to one verdict."""
+
+import time
+
+from mailward.config import ScanSettings
+from mailward.scan.budget import Budget
+from mailward.scan.engine import ScanTimeoutError
+from mailward.scan.part import Part, Role
+from mailward.scan.prepared import LoadedSet
+from mailward.scan.unpack import parts
+from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+
+_RISKS_MAX = 1000
+_UNOPENED_MAX = 1000
+"""Of one message; more of them change nothing, and a verdict stays small."""
+
+
+class Scanner:
+    """Scans with one loaded set. Not safe for threads."""
+
+    def __init__(self, loaded: LoadedSet, settings: ScanSettings) -> None:
+        self._loaded = loaded
+        self._settings = settings
+
+    def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
+        """Everything that is found in ``data``, and everything that could not be looked into."""
+        began = time.perf_counter()
+        if len(data) > self._settings.max_message_bytes:
+            return Verdict(unopened=(too_large(len(data), self._settings),))
+        risks: list[Risk] = []
+        unopened: list[Unopened] = []
+        scanned = 0
+        budget = Budget(self._settings)
+        for part in parts(data, role=role, name=name, budget=budget):
+            if isinstance(part, Unopened):
+                unopened.append(part)
+            else:
+                scanned += 1
+                self._scan_part(part, budget, risks, unopened)
+            if len(risks) >= _RISKS_MAX:
+                break
+        return Verdict(
+            risks=tuple(risks[:_RISKS_MAX]),
+            unopened=tuple(unopened[:_UNOPENED_MAX]),
+            parts=scanned,
+            set=self._loaded.version,
+            ms=(time.perf_counter() - began) * 1000,
+        )
+
+    def _scan_part(
+        self, part: Part, budget: Budget, risks: list[Risk], unopened: list[Unopened]
+    ) -> None:
+        timeout_s = min(self._settings.part_timeout_s, max(budget.time_left_s, 0.001))
+        try:
+            risks += self._loaded.scan(part, timeout_s)
+        except ScanTimeoutError:
+            why = f"an engine needed more than {timeout_s:g} s for it (scan.part_timeout_s)"
+            unopened.append(Unopened(part.path, Reason.TIME, why))
+
+
+def too_large(size: int, settings: ScanSettings) -> Unopened:
+    """Why something of ``size`` bytes is not even begun with."""
+    return Unopened(
+        "message",
+        Reason.LIMIT,
+        f"{size} bytes, more than {settings.max_message_bytes} (scan.max_message_bytes)",
+    )

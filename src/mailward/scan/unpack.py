@@ -1,0 +1,103 @@
+"""Everything inside everything: a message or file to the parts that engines look at."""
+
+from collections.abc import Iterator
+
+from mailward.scan import containers, message
+from mailward.scan.budget import Budget, Spent
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Part, Role
+from mailward.scan.verdict import Unopened
+
+_NAME_MAX = 120
+"""Characters of a name that a path shows."""
+_PART_NAME_MAX = 1000
+"""Characters of a name that rules see."""
+
+
+def parts(data: bytes, *, role: Role, name: str, budget: Budget) -> Iterator[Part | Unopened]:
+    """``data`` itself, then what is in it, at any depth; what stays shut is named (S11).
+
+    ``name``: of the file, if it is one. Never raises, whatever ``data`` is.
+    """
+    root = "message" if role is Role.MESSAGE else _printable(name.rpartition("/")[2]) or "file"
+    tree = _Tree(budget, root)
+    try:
+        yield from tree.visit(Piece(data, role, name), root, 0)
+    except Spent as spent:
+        yield _unopened(root, spent.shut)
+
+
+class _Tree:
+    """One walk through one message."""
+
+    def __init__(self, budget: Budget, root: str) -> None:
+        self._budget = budget
+        self._paths = {root}
+
+    def visit(self, piece: Piece, path: str, depth: int) -> Iterator[Part | Unopened]:
+        """A piece, then what is in it. Raises Spent."""
+        data, cut = self._within_room(piece.data) if depth else (piece.data, None)
+        self._budget.count_part(len(data) if depth else 0)
+        role, contents = self._open(piece, data)
+        yield Part(
+            path, data, role, piece.name[:_PART_NAME_MAX], piece.content_type[:_NAME_MAX], depth
+        )
+        if cut is not None:
+            yield _unopened(path, cut)
+        if contents is None:
+            return
+        too_deep = self._budget.over_depth(depth)
+        if too_deep is not None:
+            yield _unopened(path, too_deep)
+            return
+        for found in contents:
+            if isinstance(found, Piece):
+                yield from self.visit(found, self._unique(_below(path, found)), depth + 1)
+            else:
+                self._budget.count_part(0)  # or millions of them would cost nothing but time
+                yield _unopened(_below(path, found), found)
+
+    def _within_room(self, data: bytes) -> tuple[bytes, Shut | None]:
+        room = self._budget.room()
+        if len(data) <= room:
+            return data, None
+        return data[:room], self._budget.over_room(room)
+
+    def _open(self, piece: Piece, data: bytes) -> tuple[Role, Contents | None]:
+        """What a piece turns out to be, and what is in it; None if nothing can be."""
+        if piece.role is Role.MESSAGE:
+            return piece.role, message.read(data, self._budget)
+        contents = containers.unpack(data, piece.name, piece.content_type, self._budget)
+        if contents is not None or piece.role is Role.BODY:
+            return piece.role, contents
+        mailbox = message.mbox_messages(data)
+        if len(mailbox) > 1:
+            return piece.role, message.read_mbox(data, mailbox)
+        if message.looks_like_message(data, piece.name):
+            return Role.MESSAGE, message.read(data, self._budget)
+        return piece.role, None
+
+    def _unique(self, path: str) -> str:
+        """Members may have the same name: the second is ``name~2``."""
+        candidate, number = path, 1
+        while candidate in self._paths:
+            number += 1
+            candidate = f"{path}~{number}"
+        self._paths.add(candidate)
+        return candidate
+
+
+def _below(path: str, found: Piece | Shut) -> str:
+    name = _printable(found.name)
+    if not name and not found.label:
+        return path if isinstance(found, Shut) else f"{path}/content"
+    return f"{path}/{found.label}{':' if name and found.label else ''}{name}"
+
+
+def _printable(name: str) -> str:
+    shown = "".join(c if c.isprintable() else "?" for c in name[: _NAME_MAX + 1])
+    return shown if len(shown) <= _NAME_MAX else shown[: _NAME_MAX - 1] + "…"
+
+
+def _unopened(path: str, shut: Shut) -> Unopened:
+    return Unopened(path, shut.reason, shut.detail)

@@ -1,0 +1,123 @@
+"""The worker process: loads sets, scans, and does nothing else. Started by ``worker_process``.
+
+``python -m mailward.scan.worker FD ENGINES SETTINGS``: a connected socket, ``module:callable`` that
+gives the engines, and the scan settings as JSON. It ends when the socket does. Whatever goes wrong
+in it ends it, with a trace on standard error: the pool starts another (S13).
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mailward.config import MIB, ScanSettings
+from mailward.definitions.model import ShardKind
+from mailward.errors import FormatError
+from mailward.scan import frames
+from mailward.scan.engine import Engine, Source
+from mailward.scan.part import Role
+from mailward.scan.prepared import LoadedSet, missing, prepare
+from mailward.scan.scanner import Scanner
+
+_MEMORY_BYTES = 4096 * MIB
+"""Private memory: two large sets during a swap, and all parts of a message with copies of some."""
+_OPEN_FILES_MAX = 256
+_ALARM_EXTRA_S = 1.0
+"""The pool ends a worker that is late. Should the pool be gone, the worker ends itself."""
+LOAD_TIMEOUT_S = 120.0
+"""Loading takes milliseconds; preparing, when it must be done here, some seconds."""
+
+
+class Worker:
+    """Answers the pool's requests, one after the other."""
+
+    def __init__(self, engines: Sequence[Engine], settings: ScanSettings) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._loaded: LoadedSet | None = None
+
+    def serve(self, connection: socket.socket) -> None:
+        """Until the other side is gone."""
+        while (request := frames.receive(connection)) is not None:
+            frames.send(connection, self._answer(*request))
+
+    def _answer(self, header: frames.Header, body: bytes) -> frames.Header:
+        match header["do"]:
+            case "load":
+                with _alarm(LOAD_TIMEOUT_S):
+                    return self._load(header["version"], Path(header["prepared"]))
+            case "prepare":
+                with _alarm(LOAD_TIMEOUT_S):
+                    return self._prepare(header["sources"], Path(header["into"]))
+            case "scan":
+                with _alarm(self._settings.message_timeout_s):
+                    return self._scan(body, Role(header["role"]), header["name"])
+        raise ValueError(f"no such request: {header['do']}")
+
+    def _load(self, version: str, prepared: Path) -> frames.Header:
+        """The new set beside the old one, which stays in use if anything is wrong (S5)."""
+        unprepared = missing(prepared, self._engines)
+        if unprepared:
+            return {"missing": [engine.name for engine in unprepared]}
+        try:
+            fresh = LoadedSet.load(version, prepared, self._engines)
+        except (FormatError, OSError) as e:
+            return {"error": str(e)}
+        self._loaded, old = fresh, self._loaded
+        if old is not None:
+            old.close()
+        return {}
+
+    def _prepare(self, sources: list[list[str]], into: Path) -> frames.Header:
+        try:
+            prepare(
+                [Source(name, ShardKind(kind), Path(path)) for name, kind, path in sources],
+                self._engines,
+                into,
+            )
+        except (FormatError, OSError) as e:
+            return {"error": str(e)}
+        return {}
+
+    def _scan(self, data: bytes, role: Role, name: str) -> frames.Header:
+        if self._loaded is None:
+            raise ValueError("asked to scan before a set was loaded")
+        verdict = Scanner(self._loaded, self._settings).scan(data, role=role, name=name)
+        return {"verdict": verdict.to_plain()}
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_REAL, seconds + _ALARM_EXTRA_S)  # its default action: the end
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES_MAX, _OPEN_FILES_MAX))
+    # Not the address space: engines reserve much of it that they never touch, and map shared files.
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
+
+
+def main(fd: int, engines: str, settings: str) -> None:
+    """See the module."""
+    # Signals to the whole group are for the pool, which lets workers finish what they have begun.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    _limit()
+    module, _, name = engines.partition(":")
+    make_engines = getattr(importlib.import_module(module), name)
+    worker = Worker(make_engines(), ScanSettings.model_validate_json(settings))
+    with socket.socket(fileno=fd) as connection, contextlib.suppress(ConnectionError):
+        worker.serve(connection)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

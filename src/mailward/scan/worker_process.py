@@ -1,0 +1,142 @@
+"""The pool's end of a worker process: start it, ask it, end it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mailward.config import ScanSettings
+from mailward.errors import FormatError
+from mailward.scan import frames
+from mailward.scan.engine import Source
+from mailward.scan.part import Role
+from mailward.scan.verdict import Verdict
+from mailward.scan.worker import LOAD_TIMEOUT_S
+
+_END_TIMEOUT_S = 2.0
+"""For a worker that was told to end, or is ending by itself; then it is killed."""
+
+
+class WorkerLostError(Exception):
+    """The worker ended, or was too late and has been ended. ``late`` tells which."""
+
+    def __init__(self, how: str, *, late: bool = False) -> None:
+        super().__init__(how)
+        self.late = late
+
+
+class WorkerProcess:
+    """One worker. One request at a time."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        settings: ScanSettings,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.version = ""
+        """Of the set that it scans with; empty before one is loaded."""
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._settings = settings
+        self._ended = asyncio.create_task(process.wait())
+        self._ended.add_done_callback(lambda _: on_end())
+
+    @classmethod
+    async def start(
+        cls, settings: ScanSettings, engines: str, on_end: Callable[[], None]
+    ) -> "WorkerProcess":
+        """A new process. ``on_end`` is called when it is gone. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # the current folder is no place to import from
+                    "-m",
+                    "mailward.scan.worker",
+                    str(theirs.fileno()),
+                    engines,
+                    settings.model_dump_json(),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                )
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        return cls(process, reader, writer, settings, on_end)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return not self._ended.done()
+
+    async def load(self, version: str, prepared: Path) -> list[str]:
+        """Switch to a set. The names of engines that have no prepared files: then nothing changed.
+
+        Raises FormatError if it cannot be loaded, WorkerLostError.
+        """
+        header = {"do": "load", "version": version, "prepared": str(prepared)}
+        answer = await self._ask(header, LOAD_TIMEOUT_S)
+        _raise_error(answer)
+        missing: list[str] = answer.get("missing", [])
+        if not missing:
+            self.version = version
+        return missing
+
+    async def prepare(self, sources: Sequence[Source], into: Path) -> None:
+        """Make prepared files below the empty folder ``into``. Raises as ``load``."""
+        plain = [[s.name, s.kind.value, str(s.path)] for s in sources]
+        header = {"do": "prepare", "sources": plain, "into": str(into)}
+        _raise_error(await self._ask(header, LOAD_TIMEOUT_S))
+
+    async def scan(self, data: bytes, role: Role, name: str) -> Verdict:
+        """Scan one message. Raises WorkerLostError."""
+        header = {"do": "scan", "role": role.value, "name": name}
+        answer = await self._ask(header, self._settings.message_timeout_s, data)
+        return Verdict.from_plain(answer["verdict"])
+
+    async def kill(self) -> None:
+        """End it now. May be repeated."""
+        self._writer.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await asyncio.shield(self._ended)
+
+    async def close(self) -> None:
+        """Let it end by itself, or kill it."""
+        self._writer.close()
+        await asyncio.wait([self._ended], timeout=_END_TIMEOUT_S)
+        await self.kill()
+
+    async def _ask(
+        self, header: frames.Header, timeout_s: float, body: bytes = b""
+    ) -> frames.Header:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await frames.exchange(self._reader, self._writer, header, body)
+        except TimeoutError:
+            await self.kill()
+            raise WorkerLostError(f"took longer than {timeout_s:g} s", late=True) from None
+        except (OSError, EOFError):
+            await self.close()
+            raise WorkerLostError(_death(self._ended.result())) from None
+
+
+def _death(returncode: int) -> str:
+    if returncode < 0:
+        return f"was ended by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"
+
+
+def _raise_error(answer: frames.Header) -> None:
+    if "error" in answer:
+        raise FormatError(answer["error"])

@@ -1,0 +1,177 @@
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailward.scan.contents import Piece, Shut
+from mailward.scan.verdict import Reason
+from mailward.testing import Attachment, encrypted_zip, zipped
+
+Members = Callable[..., list[tuple[str, bytes]]]
+Reasons = Callable[..., list[Reason]]
+Unpack = Callable[..., list[Piece | Shut]]
+
+TEXT = b"some text, " * 50
+ONE = Attachment("a.txt", TEXT)
+TWO = Attachment("folder/b.txt", b"two")
+ARCHIVE = zipped(ONE, TWO)
+BOTH = [("a.txt", TEXT), ("folder/b.txt", b"two")]
+
+
+def made(method: int, *names: str, data: bytes = TEXT) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_every_method_of_the_standard_library(members: Members, method: int) -> None:
+    assert members(made(method, "a", "b")) == [("a", TEXT), ("b", TEXT)]
+
+
+def test_written_to_a_pipe(members: Members, reasons: Reasons) -> None:
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            self.data += bytes(data)  # type: ignore[call-overload]  # any buffer
+            return len(bytes(data))  # type: ignore[call-overload]
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+        for name in ("a", "b"):
+            archive.writestr(name, TEXT)
+    data = bytes(pipe.data)
+    assert members(data) == [("a", TEXT), ("b", TEXT)]
+    assert not reasons(data)
+    without_directory = data[: data.index(b"PK\x01\x02")]
+    assert members(without_directory) == [("a", TEXT), ("b", TEXT)]
+    assert reasons(without_directory) == [Reason.MALFORMED]
+
+
+def test_zip64(members: Members, reasons: Reasons) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive, archive.open("a", "w", force_zip64=True) as member:
+        member.write(TEXT)
+    assert members(file.getvalue()) == [("a", TEXT)]
+    assert not reasons(file.getvalue())
+
+
+def test_bytes_in_front_and_a_comment_behind(members: Members, reasons: Reasons) -> None:
+    file = io.BytesIO(b"MZ a program that unpacks itself")
+    file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("a", TEXT)
+        archive.comment = b"c" * 3000
+    assert members(file.getvalue()) == [("a", TEXT)]
+    assert not reasons(file.getvalue())
+    assert members(b"#!/bin/sh\n" + ARCHIVE) == BOTH
+
+
+def test_encrypted_members_are_named_and_the_others_read(unpack: Unpack) -> None:
+    [shut] = unpack(encrypted_zip(Attachment("secret.exe", b"MZ")))
+    assert shut == Shut(Reason.ENCRYPTED, "encrypted archive member", "secret.exe")
+
+
+def test_the_encrypted_zip_of_the_samples_is_a_real_one() -> None:
+    with zipfile.ZipFile(io.BytesIO(encrypted_zip(ONE, b"pass"))) as archive:
+        assert archive.read("a.txt", b"pass") == TEXT
+
+
+def test_methods_that_cannot_be_opened_are_unsupported(reasons: Reasons) -> None:
+    data = bytearray(made(zipfile.ZIP_STORED, "a"))
+    for magic, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        struct.pack_into("<H", data, data.index(magic) + at, 9)
+    assert reasons(bytes(data)) == [Reason.UNSUPPORTED]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 22, 60, 100, len(ARCHIVE) - 40])
+def test_truncated_archives_give_what_is_left_and_say_so(
+    members: Members, reasons: Reasons, cut: int
+) -> None:
+    data = ARCHIVE[:-cut]
+    assert Reason.MALFORMED in reasons(data)
+    assert all(TEXT.startswith(content) or content == b"two" for _, content in members(data))
+
+
+def test_a_wrong_checksum_or_size_hides_nothing(members: Members) -> None:
+    data = bytearray(ARCHIVE)
+    for magic, at in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
+        start = data.index(magic) + at
+        data[start : start + 4] = b"\0\0\0\0"  # CRC-32
+        struct.pack_into("<L", data, start + 8, 1)  # unpacked size
+    assert members(bytes(data)) == BOTH
+
+
+def test_a_member_that_the_directory_leaves_out_is_read(members: Members, reasons: Reasons) -> None:
+    hidden = zipped(Attachment("hidden.exe", b"MZ"))
+    data = hidden[: hidden.index(b"PK\x01\x02")] + ARCHIVE
+    assert sorted(members(data)) == sorted([*BOTH, ("hidden.exe", b"MZ")])
+    assert reasons(data) == [Reason.MALFORMED]
+
+
+def test_damaged_data_gives_what_comes_before_the_damage(
+    members: Members, reasons: Reasons
+) -> None:
+    noise = bytes((i * i * 7 + i // 3) % 251 for i in range(200_000))
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    good = packer.compress(noise) + packer.flush(zlib.Z_FULL_FLUSH)
+    data = zipped(Attachment("a", noise))
+    start = 31
+    body = good + b"\xff" * 100  # no such kind of block
+    size = struct.pack("<L", len(body))
+    data = data[:18] + size + data[22:start] + body
+    [(_, content)] = members(data)
+    assert noise.startswith(content)
+    assert len(content) >= len(noise) - 1
+    assert reasons(data) == [Reason.MALFORMED, Reason.MALFORMED]  # and there is no directory
+
+
+def test_folders_are_no_members_and_an_empty_archive_is_fine(unpack: Unpack) -> None:
+    assert unpack(made(zipfile.ZIP_STORED, "folder/", data=b"")) == []
+    assert unpack(b"PK\x05\x06" + bytes(18)) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "utf8", "name"),
+    [(b"\x84.exe", False, "ä.exe"), ("ä.exe".encode(), True, "ä.exe"), ("ä".encode(), False, "ä")],
+)
+def test_names_in_the_charsets_of_zip(members: Members, raw: bytes, utf8: bool, name: str) -> None:
+    data = made(zipfile.ZIP_STORED, "x" * len(raw), data=b"1").replace(b"x" * len(raw), raw)
+    if utf8:
+        changed = bytearray(data)
+        changed[data.index(b"PK\x01\x02") + 9] |= 8
+        data = bytes(changed)
+    assert members(data) == [(name, b"1")]
+
+
+def test_office_keeps_pieces_of_zips_that_are_none(unpack: Unpack) -> None:
+    assert unpack(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + ARCHIVE) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(ARCHIVE) - 1), st.binary(min_size=1, max_size=8)), max_size=5
+    ),
+    st.integers(0, len(ARCHIVE)),
+)
+def test_any_damage_is_survived(unpack: Unpack, damage: list[tuple[int, bytes]], end: int) -> None:
+    data = bytearray(ARCHIVE)
+    for at, junk in damage:
+        data[at : at + len(junk)] = junk
+    unpack(bytes(data[:end]) or b"PK\x03\x04")
+    unpack(bytes(data))

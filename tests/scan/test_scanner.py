@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from mailward.config import ScanSettings
+from mailward.definitions.model import ShardKind
+from mailward.scan.engine import Hit, ScanTimeoutError, Source
+from mailward.scan.part import Part, Role
+from mailward.scan.prepared import LoadedSet, prepare
+from mailward.scan.scanner import Scanner
+from mailward.scan.verdict import Reason, VerdictKind
+from mailward.testing import (
+    EICAR,
+    SLOW,
+    Attachment,
+    FakeDetector,
+    FakeEngine,
+    Sample,
+    encrypted_zip,
+    message,
+    samples,
+    zipped,
+)
+
+
+class OtherEngine(FakeEngine):
+    name = "other"
+
+
+class LateDetector(FakeDetector):
+    def scan(self, part: Part, timeout_s: float) -> list[Hit]:
+        raise ScanTimeoutError
+
+
+class LateEngine(OtherEngine):
+    def load(self, prepared: Path) -> FakeDetector:
+        return LateDetector([])
+
+
+def scanner(tmp_path: Path, *patterns: bytes, **limits: float) -> Scanner:
+    engines = (OtherEngine(), FakeEngine())
+    (tmp_path / "shard").write_bytes(b"\n".join(patterns))
+    prepare([Source("s", ShardKind.HASHES, tmp_path / "shard")], engines, tmp_path / "prepared")
+    loaded = LoadedSet.load("20261123.001", tmp_path / "prepared", engines)
+    return Scanner(loaded, ScanSettings.model_validate(limits))
+
+
+def test_a_risk_names_signature_engine_part_and_set(tmp_path: Path) -> None:
+    verdict = scanner(tmp_path, EICAR).scan(
+        message(Attachment("a.zip", zipped(Attachment("b", EICAR))))
+    )
+    assert [(r.name, r.engine, r.part, r.set) for r in verdict.risks] == [
+        (EICAR.decode(), engine, "message/2:a.zip/b", "20261123.001")
+        for engine in ("other", "fake")
+    ]
+    assert (verdict.kind, verdict.parts, verdict.set) == (VerdictKind.INFECTED, 4, "20261123.001")
+    assert verdict.ms > 0
+
+
+SAMPLES = [sample for sample in samples() if "program" not in sample.name]
+"""Those that can be told without rules."""
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_the_samples_are_what_they_say(tmp_path: Path, sample: Sample) -> None:
+    assert scanner(tmp_path, EICAR).scan(sample.message).kind is sample.expected
+
+
+def test_a_part_that_takes_too_long_is_unscannable_and_the_others_are_scanned(
+    tmp_path: Path,
+) -> None:
+    data = message(Attachment("slow", SLOW), Attachment("b.exe", EICAR))
+    verdict = scanner(tmp_path, EICAR).scan(data)
+    assert [(u.part, u.reason) for u in verdict.unopened] == [("message/2:slow", Reason.TIME)]
+    assert {r.part for r in verdict.risks} == {"message/3:b.exe"}
+
+
+def test_a_time_out_of_one_engine_loses_nothing_of_another(tmp_path: Path) -> None:
+    scanner(tmp_path, b"body")
+    loaded = LoadedSet.load("20261123.001", tmp_path / "prepared", (LateEngine(), FakeEngine()))
+    verdict = Scanner(loaded, ScanSettings()).scan(b"body", role=Role.FILE)
+    assert [risk.engine for risk in verdict.risks] == ["fake"]
+    assert [u.reason for u in verdict.unopened] == [Reason.TIME]
+
+
+def test_an_encrypted_part_beside_a_risk_is_both(tmp_path: Path) -> None:
+    locked = Attachment("l.zip", encrypted_zip(Attachment("x", b"secret")))
+    verdict = scanner(tmp_path, EICAR).scan(message(locked, Attachment("b", EICAR)))
+    assert verdict.kinds == (VerdictKind.INFECTED, VerdictKind.UNSCANNABLE)
+
+
+def test_a_message_over_the_limit_is_not_begun_with(tmp_path: Path) -> None:
+    verdict = scanner(tmp_path, EICAR, max_message_bytes=100).scan(EICAR + bytes(100))
+    assert (verdict.parts, verdict.kind) == (0, VerdictKind.UNSCANNABLE)
+    assert "scan.max_message_bytes" in verdict.unopened[0].detail
+
+
+def test_thousands_of_risks_are_cut_off(tmp_path: Path) -> None:
+    many = zipped(*(Attachment(f"{number}", EICAR) for number in range(3000)))
+    verdict = scanner(tmp_path, EICAR).scan(message(Attachment("a.zip", many)))
+    assert len(verdict.risks) == 1000
+    assert verdict.parts < 1000

@@ -1,0 +1,195 @@
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailward.config import ScanSettings
+from mailward.scan.budget import Budget
+from mailward.scan.part import Part, Role
+from mailward.scan.unpack import parts
+from mailward.scan.verdict import Reason, Unopened
+from mailward.testing import EICAR, Attachment, forwarded, message, samples, zipped
+
+
+def unpack(
+    data: bytes, role: Role = Role.MESSAGE, name: str = "", **limits: float
+) -> list[Part | Unopened]:
+    budget = Budget(ScanSettings.model_validate(limits))
+    return list(parts(data, role=role, name=name, budget=budget))
+
+
+def paths(data: bytes, role: Role = Role.MESSAGE, name: str = "") -> list[str]:
+    return [part.path for part in unpack(data, role, name) if isinstance(part, Part)]
+
+
+def tarred(*members: Attachment) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for member in members:
+            info = tarfile.TarInfo(member.name)
+            info.size = len(member.data)
+            archive.addfile(info, io.BytesIO(member.data))
+    return file.getvalue()
+
+
+PROGRAM = Attachment("b.exe", EICAR)
+
+
+def test_a_path_tells_how_a_part_was_reached() -> None:
+    assert paths(message(Attachment("a.zip", zipped(PROGRAM)))) == [
+        "message", "message/1", "message/2:a.zip", "message/2:a.zip/b.exe",
+    ]  # fmt: skip
+
+
+def test_the_message_itself_comes_first_with_its_headers() -> None:
+    data = message(PROGRAM)
+    first, body, program = unpack(data)
+    assert isinstance(first, Part)
+    assert (first.data, first.role, first.depth) == (data, Role.MESSAGE, 0)
+    assert isinstance(body, Part)
+    assert (body.role, body.content_type, body.depth) == (Role.BODY, "text/plain", 1)
+    assert isinstance(program, Part)
+    assert (program.data, program.role, program.name) == (EICAR, Role.ATTACHMENT, "b.exe")
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        message(PROGRAM),
+        message(Attachment("a.zip", zipped(PROGRAM))),
+        message(Attachment("a.zip", zipped(Attachment("b.zip", zipped(PROGRAM))))),
+        forwarded(message(PROGRAM)),
+        forwarded(forwarded(message(Attachment("a.zip", zipped(PROGRAM))))),
+        message(Attachment("fwd.eml", message(PROGRAM))),
+        message(Attachment("a.tgz", tarred(Attachment("c.zip", zipped(PROGRAM))))),
+        message(Attachment("mail.zip", zipped(Attachment("no-extension", message(PROGRAM))))),
+        message(Attachment("wrong-name.pdf", gzip.compress(gzip.compress(zipped(PROGRAM))))),
+    ],
+)
+def test_a_program_is_found_wherever_it_is_put(nested: bytes) -> None:
+    found = unpack(nested)
+    assert not [part for part in found if isinstance(part, Unopened)]
+    assert any(isinstance(part, Part) and part.data == EICAR for part in found)
+
+
+def test_a_zip_sent_as_text_is_opened_all_the_same() -> None:
+    data = message(Attachment("", zipped(PROGRAM), "text/plain"))
+    assert paths(data)[-1].endswith("/b.exe")
+
+
+def test_a_file_that_is_a_message_is_read_as_one() -> None:
+    first, *rest = unpack(message(PROGRAM), Role.FILE, "mail.txt")
+    assert isinstance(first, Part)
+    assert (first.role, first.path) == (Role.MESSAGE, "mail.txt")
+    assert len(rest) == 2
+
+
+def test_a_mailbox_is_a_file_with_messages() -> None:
+    one = b"From a@b Mon Nov 23 10:00:00 2026\n" + message(PROGRAM).replace(b"\r\n", b"\n")
+    assert paths(one + b"\n" + one, Role.FILE, "inbox") == [
+        "inbox",
+        "inbox/1", "inbox/1/1", "inbox/1/2:b.exe",
+        "inbox/2", "inbox/2/1", "inbox/2/2:b.exe",
+    ]  # fmt: skip
+
+
+def test_members_of_the_same_name_have_paths_of_their_own() -> None:
+    with pytest.warns(UserWarning, match="Duplicate"):
+        archive = zipped(PROGRAM, PROGRAM, PROGRAM)
+    assert paths(archive, Role.FILE, "a.zip") == [
+        "a.zip", "a.zip/b.exe", "a.zip/b.exe~2", "a.zip/b.exe~3",
+    ]  # fmt: skip
+
+
+def test_paths_are_safe_to_print_and_short() -> None:
+    archive = zipped(Attachment("\x1b[31m\n" + "n" * 3000 + "\u202egpj.exe", b"x"))
+    path = paths(archive, Role.FILE, "/folder/\x07a.zip")[-1]
+    assert path.isprintable()
+    assert len(path) < 200
+    assert path.startswith("?a.zip/?[31m?nnn")
+
+
+@pytest.mark.parametrize(
+    ("limits", "key"),
+    [
+        ({"max_parts": 3}, "scan.max_parts"),
+        ({"max_depth": 1}, "scan.max_depth"),
+        ({"max_part_bytes": 30}, "scan.max_part_bytes"),
+        ({"max_total_bytes": 60}, "scan.max_total_bytes"),
+    ],
+)
+def test_what_is_over_a_limit_is_unscannable_and_names_the_setting(
+    limits: dict[str, float], key: str
+) -> None:
+    data = message(Attachment("a.zip", zipped(PROGRAM)))
+    budget = Budget(ScanSettings.model_validate(limits))
+    found = list(parts(data, role=Role.MESSAGE, name="", budget=budget))
+    shut = [part for part in found if isinstance(part, Unopened)]
+    assert shut
+    assert any(key in part.detail for part in shut if part.reason is Reason.LIMIT)
+
+
+def test_what_is_too_large_is_scanned_as_far_as_it_fits_and_the_rest_goes_on() -> None:
+    archive = zipped(Attachment("large", b"L" * 5000), PROGRAM)
+    found = unpack(archive, Role.FILE, "a", max_part_bytes=1000)
+    assert [(p.path, len(p.data)) for p in found if isinstance(p, Part)][1:] == [
+        ("a/large", 1000), ("a/b.exe", len(EICAR)),
+    ]  # fmt: skip
+    assert [p.part for p in found if isinstance(p, Unopened)] == ["a/large"]
+
+
+def test_time_that_is_over_ends_it() -> None:
+    ticks = iter(range(1000))
+    budget = Budget(ScanSettings(message_timeout_s=5), clock=lambda: float(next(ticks)))
+    found = list(parts(message(PROGRAM), role=Role.MESSAGE, name="", budget=budget))
+    last = found[-1]
+    assert isinstance(last, Unopened)
+    assert last.reason is Reason.TIME
+    assert "scan.message_timeout_s" in last.detail
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("data", [b"", b"\0", b"\r\n" * 10, b"From: ", b"PK\x03\x04", b"--\n"])
+def test_next_to_nothing_is_no_trouble(role: Role, data: bytes) -> None:
+    first = unpack(data, role)[0]
+    assert isinstance(first, Part)
+    assert first.data == data
+
+
+@given(
+    st.sampled_from([sample.message for sample in samples()]),
+    st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=20)), max_size=4),
+    st.sampled_from(Role),
+)
+def test_any_damage_to_a_message_is_survived(
+    data: bytes, damage: list[tuple[int, bytes]], role: Role
+) -> None:
+    damaged = bytearray(data)
+    for at, junk in damage:
+        damaged[at : at + len(junk)] = junk
+    found = unpack(bytes(damaged), role)
+    paths_ = [part.path for part in found if isinstance(part, Part)]
+    assert len(paths_) == len(set(paths_))
+
+
+def _some_of(folder: Path, bytes_max: int) -> Iterator[Path]:
+    """Every file up to a size: the largest few take as long as all others together."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.stat().st_size <= bytes_max:
+            yield path
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("folder", ["mail", "containers", "clean"])
+def test_real_mail_archives_and_documents_are_survived(shared: Path, folder: str) -> None:
+    count = 0
+    for path in _some_of(shared / folder, 5_000_000):
+        first = unpack(path.read_bytes(), Role.FILE, path.name)[0]
+        assert isinstance(first, Part)
+        count += 1
+    assert count > 100
