@@ -11,7 +11,7 @@ _DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in plain.items():
         flat |= (
             _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
