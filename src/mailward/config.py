@@ -1,7 +1,7 @@
 """Typed settings: one TOML file and the environment, read once, frozen.
 
-Every key is also an environment variable, ``MAILWARD_SECTION__KEY`` (``MAILWARD_SMTP__LISTEN``), which
-wins over the file. ``docs/operations.md`` documents every key; a test compares.
+Every key is also an environment variable, ``MAILWARD_SECTION__KEY`` (``MAILWARD_SMTP__LISTEN``),
+which wins over the file. ``docs/operations.md`` documents every key; a test compares.
 
 Limits live here too, each with its unit and the reason for its default.
 """
@@ -33,7 +33,7 @@ class _Section(BaseModel):
 
 
 class Action(StrEnum):
-    """What happens to a message. From mild to harsh, which is how ties between verdicts are settled."""
+    """What happens to a message, from mild to harsh: the harshest wins."""
 
     DELIVER = "deliver"
     TAG = "tag"
@@ -42,7 +42,7 @@ class Action(StrEnum):
 
 
 class ScanSettings(_Section):
-    """Workers and the limits of a scan. What goes over a limit is unscannable, never clean (S11)."""
+    """Workers and limits of a scan. What goes over a limit is unscannable, never clean (S11)."""
 
     workers: Positive = Field(
         default_factory=lambda: os.cpu_count() or 2,
@@ -75,7 +75,7 @@ class ScanSettings(_Section):
 
 
 class SmtpSettings(_Section):
-    """The SMTP gateway: takes a message, scans it, hands it to the next hop, passes its answer on."""
+    """The SMTP gateway: takes a message, scans it, hands it on, passes the answer back."""
 
     enabled: bool = Field(True, description="open the SMTP gateway with `mailward run`")
     listen: Address = Field("127.0.0.1:2525", description="address and port to take mail on")
@@ -148,7 +148,7 @@ class UpdateSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """How much the definition store keeps. The active set and the two before it always stay (S6)."""
+    """How much the definition store keeps. The active set and the two before it stay (S6)."""
 
     keep_sets: Positive = Field(5, description="whole sets at rest, the active one included")
     max_bytes: Positive = Field(
@@ -258,8 +258,8 @@ def search_path() -> tuple[Path, ...]:
 def load(path: Path | None = None, **overrides: Any) -> Config:
     """Read the configuration. Raises ConfigError, naming the file and the key.
 
-    ``path``: the file named on the command line; otherwise ``$MAILWARD_CONFIG``, otherwise the first
-    of ``search_path`` that exists, otherwise defaults. A file that is named must exist.
+    ``path``: the file named on the command line; otherwise ``$MAILWARD_CONFIG``, otherwise the
+    first of ``search_path`` that exists, otherwise defaults. A file that is named must exist.
     """
     named = path or (
         Path(os.environ["MAILWARD_CONFIG"]) if os.environ.get("MAILWARD_CONFIG") else None

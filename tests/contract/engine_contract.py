@@ -16,8 +16,10 @@ import pytest
 
 from mailward.definitions.model import ShardKind
 from mailward.errors import FormatError
+from mailward.scan import excluded
 from mailward.scan.engine import Detector, Engine, Preparation, Source
 from mailward.scan.part import Part, Role
+from mailward.scan.prepared import LoadedSet, prepare
 
 _TIMEOUT_S = 20.0
 
@@ -148,6 +150,35 @@ class EngineContract:
         before = resident_bytes()
         scan(2000)
         assert resident_bytes() - before < 4 * 1024 * 1024
+
+    # --- excluded signatures ---
+
+    def test_a_hit_names_its_signatures_so_that_they_can_be_excluded(
+        self, detector: Detector
+    ) -> None:
+        for good in self.good:
+            (hit,) = detector.scan(part(good.finds), _TIMEOUT_S)
+            assert hit.signatures
+            for signature in hit.signatures:
+                assert not excluded.problem(f"{self.engine.name}:{signature}")
+
+    def test_an_excluded_signature_finds_nothing_and_the_others_go_on(
+        self, detector: Detector
+    ) -> None:
+        (hit,) = detector.scan(part(self.good[0].finds), _TIMEOUT_S)
+        lines = [f"{self.engine.name}:{signature}".encode() for signature in hit.signatures]
+        contents = ((self.kind, self.all_good()), (ShardKind.EXCLUDED, self.shard(*lines)))
+        sources = []
+        for kind, content in contents:
+            path = self.folder / f"with-{kind}"
+            path.write_bytes(content)
+            sources.append(Source(f"with-{kind}", kind, path))
+        prepare(sources, [self.engine], self.folder / "with-exclusions")
+        loaded = LoadedSet.load("test", self.folder / "with-exclusions", [self.engine])
+        assert [
+            [risk.name for risk in loaded.scan(part(good.finds), _TIMEOUT_S)] for good in self.good
+        ] == [[], *([good.name] for good in self.good[1:])]
+        loaded.close()
 
     # --- bad signatures and shards ---
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mailward import __version__
+from mailward import __version__, logs
 from mailward.cli import config, definitions, quarantine, repo, scan, service, status, update
+from mailward.config import LogLevel, LogSettings
 from mailward.errors import MailwardError
 
 app = typer.Typer(
@@ -42,6 +43,8 @@ def root(
 
     Start with `mailward demo` to see it work on this computer.
     """
+    # Of a command only what goes wrong is logged; what keeps running says more (`mailward run`).
+    logs.configure(LogSettings(level=LogLevel.WARNING))
 
 
 app.command("run")(service.run)

@@ -9,7 +9,6 @@ import typer
 from mailward import demo as demonstration
 from mailward import logs, main
 from mailward.cli.common import out, print_table, settings
-from mailward.config import LogLevel, LogSettings
 
 
 def run(ctx: typer.Context) -> None:
@@ -34,7 +33,6 @@ def demo(
 
     Example: `mailward demo --once`
     """
-    logs.configure(LogSettings(level=LogLevel.WARNING))
     began = time.monotonic()
 
     def told(rows: list[demonstration.Row]) -> None:

@@ -81,6 +81,17 @@ class Reading:
     probes: tuple[Probe, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     left_out_count: int = 0
+    remarks: tuple[str, ...] = ()
+    """What the publisher should know, though nothing was left out for it."""
+    versions: tuple[tuple[str, int], ...] = ()
+    """What upstream calls its pieces, where it numbers them: ClamAV's containers."""
+    kept: str = ""
+    """Why this is the last good content and not what upstream gives now; empty: it is new."""
+
+    @property
+    def signatures(self) -> int:
+        """Of all drafts."""
+        return sum(draft.signatures for draft in self.drafts)
 
 
 class Feed(Protocol):
@@ -94,8 +105,9 @@ class Feed(Protocol):
     def read(self) -> Reading:
         """Read it whole. The same content gives the same drafts, byte for byte.
 
-        Raises UsageError if the place is not there, FormatError if it is not such a feed at all (an
-        HTML page, say), OSError if it cannot be read. May be repeated.
+        Raises UsageError if the place is not there, FetchError if an address does not give it,
+        FormatError if it is not such a feed at all (an HTML page, say), TrustError if a digest or
+        signature in it is wrong, OSError if it cannot be read. May be repeated.
         """
         ...
 

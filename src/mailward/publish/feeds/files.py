@@ -14,7 +14,16 @@ from mailward.publish.feeds.base import (
     require_there,
 )
 
-_HTML_STARTS = (b"<!doctype html", b"<html", b"<head>")
+_HTML_STARTS = (b"<!doctype html", b"<html", b"<head>", b"<?xml")
+_ARCHIVE_STARTS = (
+    b"PK\x03\x04",
+    b"\x1f\x8b\x08",
+    b"7z\xbc\xaf\x27\x1c",
+    b"\xfd7zXZ",
+    b"BZh",
+    b"Rar!",
+)
+"""zip, gzip, 7z, xz, bzip2, rar: a list inside one would be taken for an empty list."""
 
 
 def files_below(place: Path, suffixes: frozenset[str], omissions: Omissions) -> list[Path]:
@@ -24,7 +33,7 @@ def files_below(place: Path, suffixes: frozenset[str], omissions: Omissions) -> 
     """
     if not require_there(place).is_dir():
         return [place]
-    found = []
+    found, inside = [], place.resolve()
     for folder, subfolders, names in os.walk(place):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
@@ -33,6 +42,9 @@ def files_below(place: Path, suffixes: frozenset[str], omissions: Omissions) -> 
                 omissions.add(str(path), f"not a file of this feed ({path.suffix or 'no suffix'})")
             elif not path.is_file():
                 omissions.add(str(path), "not a regular file")
+            elif not path.resolve().is_relative_to(inside):
+                # Somebody else's repository must not make us publish files of this computer.
+                omissions.add(str(path), "a symbolic link that leads out of the feed's folder")
             else:
                 found.append(path)
         if len(found) > FILES_MAX:
@@ -46,11 +58,17 @@ def readable(
     """Each file and its content. One bad file of a folder is left out; a lone one is an error."""
     for path in paths:
         try:
-            yield path, _read(path, max_bytes)
+            yield path, read_file(path, max_bytes)
         except (FormatError, OSError) as e:
-            if path == place:
-                raise
-            omissions.add(str(path), e.strerror or str(e) if isinstance(e, OSError) else str(e))
+            leave_out(place, path, e, omissions)
+
+
+def leave_out(place: Path, path: Path, error: Exception, omissions: Omissions) -> None:
+    """One bad file of a folder costs itself; a lone one is the error, raised again."""
+    if path == place:
+        raise error
+    reason = error.strerror if isinstance(error, OSError) else None
+    omissions.add(str(path), reason or str(error))
 
 
 def relative(place: Path, path: Path) -> str:
@@ -70,7 +88,8 @@ def lines_of(content: bytes, where: str, omissions: Omissions) -> Iterator[bytes
         omissions.add(where, f"{overlong} lines longer than {LINE_MAX_BYTES} bytes", overlong)
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def read_file(path: Path, max_bytes: int = FILE_MAX_BYTES) -> bytes:
+    """A file's content as UTF-8 where it is text. Raises FormatError, OSError."""
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -80,4 +99,6 @@ def _read(path: Path, max_bytes: int) -> bytes:
     content = content.removeprefix(codecs.BOM_UTF8)
     if content[:1024].lstrip().lower().startswith(_HTML_STARTS):
         raise FormatError(f"{path}: an HTML page, not a feed: the download probably failed")
+    if content.startswith(_ARCHIVE_STARTS):
+        raise FormatError(f"{path}: an archive: unpack it, and name the file or folder")
     return content

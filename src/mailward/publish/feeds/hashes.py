@@ -5,12 +5,13 @@ of ``sha256sum``, CSV with named columns, and reports whose tables hold digests 
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailward.definitions.model import ShardKind
+from mailward.errors import FormatError
 from mailward.publish.feeds.base import Draft, Omissions, Reading
-from mailward.publish.feeds.files import files_below, lines_of, readable, relative
+from mailward.publish.feeds.files import files_below, leave_out, lines_of, readable, relative
 
 _SUFFIXES = frozenset(
     {".adoc", ".csv", ".hash", ".hashes", ".hdb", ".hsb", ".list", ".lst", ".md", ".md5", ".sha1"}
@@ -60,27 +61,46 @@ Entry = tuple[bytes, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of CSV files are called, where it is not evident from their headers."""
+
+    digest: str
+    size: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HashFeed:
-    """One shard. What a list does not name is named after the feed and its folder."""
+    """One shard. What a list does not name is named after the feed and its folder.
+
+    A digest with several sizes is kept with each of them: only the right one can ever hit.
+    """
 
     name: str
     place: Path
+    columns: Columns | None = None
+    """Makes every file a CSV file, whatever its suffix."""
 
     def read(self) -> Reading:
         """See Feed.read."""
         omissions = Omissions()
-        names: dict[tuple[bytes, bytes], bytes] = {}
+        found = _Found()
         paths = files_below(self.place, _SUFFIXES, omissions)
         for path, content in readable(self.place, paths, omissions):
             default = self._default_name(path)
-            for digest, size, own_name in _entries(path, content, omissions):
-                name = own_name or default
-                known = names.get((digest, size))
-                # Two lists, two names: the first in alphabetical order, whatever was read first.
-                if known is None or name < known:
-                    names[digest, size] = name
-        _leave_out_nothing(names, omissions)
-        return Reading((self._draft(names),), (), tuple(omissions.named), omissions.count)
+            try:
+                for digest, size, name in _entries(path, content, self.columns, omissions):
+                    found.add(digest, size, name or default)
+            except FormatError as e:
+                leave_out(self.place, path, e, omissions)
+        _leave_out_nothing(found.names, omissions)
+        return Reading(
+            (self._draft(found.names),),
+            (),
+            tuple(omissions.named),
+            omissions.count,
+            found.remarks(),
+        )
 
     def _draft(self, names: dict[tuple[bytes, bytes], bytes]) -> Draft:
         lines = sorted(b"%b:%b:%b\n" % (*key, name) for key, name in names.items())
@@ -91,11 +111,40 @@ class HashFeed:
         return _clean_name(".".join([self.name, *folders]).encode("utf-8", "replace")) or b"hash"
 
 
-def _entries(path: Path, content: bytes, omissions: Omissions) -> Iterator[Entry]:
+@dataclass(slots=True)
+class _Found:
+    """Digests with their sizes, each with one name."""
+
+    names: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
+    named_twice: int = 0
+
+    def add(self, digest: bytes, size: bytes, name: bytes) -> None:
+        known = self.names.get((digest, size))
+        self.named_twice += known is not None and known != name
+        # Two lists, two names: the first in alphabetical order, whatever was read first.
+        if known is None or name < known:
+            self.names[digest, size] = name
+
+    def remarks(self) -> tuple[str, ...]:
+        several = len(self.names) - len({digest for digest, _ in self.names})
+        said = []
+        if several:
+            said.append(f"{several} digests come again with another size: all are kept")
+        if self.named_twice:
+            said.append(
+                f"{self.named_twice} digests come again with another name: the first in the"
+                " alphabet is kept"
+            )
+        return tuple(said)
+
+
+def _entries(
+    path: Path, content: bytes, columns: Columns | None, omissions: Omissions
+) -> Iterator[Entry]:
     lines = lines_of(content, str(path), omissions)
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if columns is not None or path.suffix.lower() in (".csv", ".tsv"):
         kept = list(lines)
-        header = _Header.of(kept)
+        header = _Header.of(kept) if columns is None else _Header.named(kept, columns, path)
         if header is not None:
             yield from _rows(kept[header.line + 1 :], header, path, omissions)
             return
@@ -136,11 +185,24 @@ class _Header:
     name: int | None
 
     @classmethod
+    def named(cls, lines: Sequence[bytes], wanted: Columns, path: Path) -> "_Header":
+        """Where the ``wanted`` columns are. Raises FormatError if one is not there."""
+        digest = _simple(wanted.digest)
+        for number, delimiter, columns in _possible_headers(lines):
+            if digest in columns:
+                others = {}
+                for key, name in (("size", wanted.size), ("name", wanted.name)):
+                    others[key] = _column(columns, frozenset({_simple(name)} if name else ()))
+                    if name and others[key] is None:
+                        raise FormatError(f"{path}: no column {name!r} beside {wanted.digest!r}")
+                return cls(number, delimiter, (columns.index(digest),), **others)
+        raise FormatError(
+            f"{path}: no column {wanted.digest!r} in its first {_HEADER_WITHIN_LINES} lines"
+        )
+
+    @classmethod
     def of(cls, lines: Sequence[bytes]) -> "_Header | None":
-        for number, raw in enumerate(lines[:_HEADER_WITHIN_LINES]):
-            text = raw.decode("utf-8", "replace").lower()
-            delimiter = max(",;\t|", key=text.count)
-            columns = [re.sub("[^a-z0-9]", "", cell) for cell in text.split(delimiter)]
+        for number, delimiter, columns in _possible_headers(lines):
             digests = tuple(i for i, cell in enumerate(columns) if cell in _DIGEST_COLUMNS)
             if digests:
                 return cls(
@@ -151,6 +213,17 @@ class _Header:
                     _column(columns, _NAME_COLUMNS),
                 )
         return None
+
+
+def _possible_headers(lines: Sequence[bytes]) -> Iterator[tuple[int, str, list[str]]]:
+    for number, raw in enumerate(lines[:_HEADER_WITHIN_LINES]):
+        text = raw.decode("utf-8", "replace")
+        delimiter = max(",;\t|", key=text.count)
+        yield number, delimiter, [_simple(cell) for cell in text.split(delimiter)]
+
+
+def _simple(header: str) -> str:
+    return re.sub("[^a-z0-9]", "", header.lower())
 
 
 def _column(columns: Sequence[str], wanted: frozenset[str]) -> int | None:

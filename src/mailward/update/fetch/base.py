@@ -3,18 +3,9 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from mailward.errors import FetchError
+from mailward.fetch import CHUNK_BYTES, NotThereError
 
-CHUNK_BYTES = 64 * 1024
-"""Read at a time: large enough for full speed, small enough to notice a stall."""
-
-
-class NotThereError(FetchError):
-    """The server answered, and said that it does not have it (HTTP 404 or 403, no such file)."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+__all__ = ["CHUNK_BYTES", "Fetcher", "NotThereError"]
 
 
 class Fetcher(Protocol):
