@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from mailward import logs, main
+from mailward import main
 from mailward.cli.common import JsonOption, out, settings
-from mailward.config import Config, LogLevel, LogSettings, ScanSettings
+from mailward.config import Config, ScanSettings
 from mailward.errors import StoreError
 from mailward.scan.part import Role
 from mailward.scan.pool import ScanPool
@@ -24,6 +24,8 @@ from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Verdict, VerdictKind
 
 _PROGRESS_AFTER_S = 2.0
+_UNOPENED_SHOWN = 5
+"""Of one file; an archive in an old format can have hundreds of them."""
 _IN_FLIGHT_PER_WORKER = 2
 """One being scanned, one being read."""
 
@@ -84,7 +86,6 @@ def scan(
     Example: `mailward scan --json message.eml ~/Maildir`
     """
     config = settings(ctx)
-    logs.configure(LogSettings(level=LogLevel.WARNING, format=config.log.format))
     if main.store(config).active() is None:
         raise StoreError("no definitions are active on this computer: run `mailward update` first")
     tally = asyncio.run(_scan_all(config, list(_files(paths)), as_json=as_json))
@@ -170,9 +171,13 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     for risk in outcome.verdict.risks:
         kind = VerdictKind.SUSPICIOUS if risk.suspicious else VerdictKind.INFECTED
         out.print(f"{path}: {kind}: {risk.name} in {risk.part} ({risk.engine})", markup=False)
-    for shut in outcome.verdict.unopened:
+    unopened = outcome.verdict.unopened
+    for shut in unopened[:_UNOPENED_SHOWN]:
         why = f"{shut.part}: {shut.reason}, {shut.detail}"
         out.print(f"{path}: {VerdictKind.UNSCANNABLE}: {why}", markup=False)
+    if len(unopened) > _UNOPENED_SHOWN:
+        more = f"{len(unopened) - _UNOPENED_SHOWN} more parts (--json lists them)"
+        out.print(f"{path}: {VerdictKind.UNSCANNABLE}: {more}", markup=False)
 
 
 def _plain(outcome: _Outcome) -> dict[str, Any]:
