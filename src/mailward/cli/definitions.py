@@ -245,6 +245,8 @@ def _print_report(manifest: Manifest) -> None:
             for gate in report.gates
         ],
     )
+    if report.not_run:
+        print_table(("not tested, because",), [(why,) for why in report.not_run])
     if report.forced is not None:
         print_table(("published nevertheless, because",), [(report.forced,)])
 
