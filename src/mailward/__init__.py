@@ -1,7 +1,7 @@
 """Mailward guards mail servers with definitions that keep themselves current.
 
 1. Upstream *feeds* are read by the **publish** package, which builds *shards* and a *manifest*.
-2. Quality gates test that *definition set*; what passes is signed into a *channel*: rapid or certified.
+2. Gates test that *definition set*; what passes is signed into a *channel*: rapid or certified.
 3. The *repository* is static files under The Update Framework; any web server can carry it.
 4. On a protected computer the **update** agent fetches what is new and checks every byte of it.
 5. A *trial* in a child process prepares the set with the real engines and proves it with probes.

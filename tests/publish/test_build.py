@@ -231,7 +231,7 @@ def test_a_crash_at_any_write_of_a_build_leaves_whole_candidates_and_can_be_repe
         power.cut_at(step)
         try:
             done = build(home, [feed])
-        except OSError:
+        except PublishError:
             crashes += 1
             assert [candidates.load(home, v).version for v in candidates.versions(home)]
             continue
@@ -267,7 +267,7 @@ def test_feeds_on_the_command_line_are_named_after_their_place_or_by_hand(tmp_pa
         ("suricata=/tmp", "one of the kinds clamav, hashes, yara"),
         ("yara:../up=/tmp", "write starter"),
         ("yara=", "write starter"),
-        ("hashes=https://lists.example.org/all.txt", "addresses cannot be read yet"),
+        ("hashes=ftp://lists.example.org/all.txt", "expected a path, or an https://"),
     ],
 )
 def test_feeds_that_cannot_be_read_are_refused_in_words(spec: str, says: str) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from mailward.cli.repo import app
 from mailward.definitions.model import Version
-from mailward.errors import PermanentError, PublishError, UsageError
+from mailward.errors import PublishError, UsageError
 from mailward.publish.home import Home
 from mailward.publish.repository import Publisher
 
@@ -60,14 +60,6 @@ def test_a_check_that_fails_exits_1_and_names_the_culprits(home: Home, tmp_path:
     assert result.exit_code == 1
     assert not json.loads(result.stdout)["passed"]
     assert isinstance(_run("publish", version, "--repo", home.folder).exception, PublishError)
-
-
-def test_stringent_is_refused_not_pretended(home: Home, rules: Path) -> None:
-    words = ["--repo", home.folder, "--json"]
-    version = json.loads(_run("build", "--feed", f"yara={rules}", *words).stdout)["version"]
-    result = _run("check", version, "--level", "stringent", *words)
-    assert isinstance(result.exception, PermanentError)
-    assert result.exception.exit_code == 4
 
 
 def test_force_and_reason_go_together(home: Home) -> None:

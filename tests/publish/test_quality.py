@@ -16,12 +16,14 @@ from mailward.definitions.model import (
     ShardKind,
     Version,
 )
-from mailward.errors import PermanentError, PublishError, TrialError, UsageError
+from mailward.errors import PublishError, TrialError, UsageError
 from mailward.publish import candidates, quality
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_spec
+from mailward.publish.gates.base import Limits
+from mailward.publish.gates.means import BASIC_FILES_MAX
 from mailward.publish.home import Home
-from mailward.publish.quality import check
+from mailward.publish.quality import Means, check, check_excluding
 from mailward.publish.repository import Publisher
 from mailward.scan.engine import Source
 from mailward.scan.proof import Proof
@@ -96,7 +98,8 @@ def test_a_good_set_passes_and_its_report_is_kept(home: Home, feed: Any, child: 
     manifest = build(home, [feed]).manifest
     report = check(home, manifest.version)
     assert report.passed
-    assert [gate.name for gate in report.gates] == ["signatures", "probes", "known-good", "bounds"]
+    assert [gate.name for gate in report.gates] == ["signatures", "probes", "known-good"]
+    assert report.not_run == ("bounds: no set before it to compare with",)
     assert candidates.report(home, manifest.version, Level.BASIC) == report
     assert set(child.sources) == {shard.name for shard in manifest.shards}
     kind, content = child.sources["hashes/lines.txt"]
@@ -138,10 +141,27 @@ def test_a_hit_in_known_good_mail_fails_and_is_named(
     home: Home, feed: Any, child: MadeUp, tmp_path: Path
 ) -> None:
     child.proof = replace(GOOD, false_positives=("Over.Broad in minutes.eml",))
-    report = check(home, build(home, [feed]).version, known_good=[tmp_path])
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean/minutes.eml").touch()
+    means = Means(known_good=(tmp_path / "clean",))
+    report = check(home, build(home, [feed]).version, means=means)
     assert not report.passed
     assert _gate(report, "known-good").culprits == ("Over.Broad in minutes.eml",)
-    assert child.known_good == [tmp_path]
+    assert child.known_good == [tmp_path / "clean/minutes.eml"]
+
+
+def test_of_a_large_collection_the_basic_tests_take_some_always_the_same(
+    home: Home, feed: Any, child: MadeUp, tmp_path: Path
+) -> None:
+    (tmp_path / "clean").mkdir()
+    for number in range(BASIC_FILES_MAX * 2 + 1):
+        (tmp_path / f"clean/{number}").touch()
+    version, means = build(home, [feed]).version, Means(known_good=(tmp_path / "clean",))
+    check(home, version, means=means)
+    first = child.known_good
+    assert BASIC_FILES_MAX / 2 < len(first) <= BASIC_FILES_MAX
+    check(home, version, means=means)
+    assert child.known_good == first
 
 
 def test_a_child_that_crashes_or_hangs_is_a_failed_gate(
@@ -168,6 +188,17 @@ def test_a_set_that_halves_or_trebles_is_held(
     assert bool(gate.culprits) is not passes
 
 
+def test_how_much_a_set_may_grow_is_the_publishers_decision(
+    publisher: Publisher, home: Home, feed: Any, child: MadeUp
+) -> None:
+    feed.lines = [f"{n:032x}:*:Test.{n:04}" for n in range(199)]
+    publisher.publish(build(home, [feed]).version, forced="test")
+    feed.lines = [f"{n:032x}:*:Test.{n:04}" for n in range(1000, 1900)]
+    version = build(home, [feed]).version
+    assert not check(home, version).passed
+    assert check(home, version, means=Means(limits=Limits(max_share=5.0))).passed
+
+
 def test_small_sets_may_grow_as_they_like(
     publisher: Publisher, home: Home, feed: Any, child: MadeUp
 ) -> None:
@@ -182,14 +213,46 @@ def test_the_set_that_is_offered_is_not_compared_with_itself(
 ) -> None:
     version = build(home, [feed]).version
     publisher.publish(version, forced="test")
-    assert _gate(check(home, version), "bounds").detail == "no set before it to compare with"
+    assert check(home, version).not_run == ("bounds: no set before it to compare with",)
 
 
-def test_stringent_is_refused_not_pretended(home: Home, feed: Any, child: MadeUp) -> None:
+def test_what_hits_known_good_mail_is_excluded_and_the_rebuilt_set_checked(
+    home: Home, feed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs = iter(
+        [replace(GOOD, false_positives=("A in b",), at_fault=("yara:x:A", "hashes:ff")), GOOD]
+    )
+    monkeypatch.setattr(quality, "prove", lambda *_, **__: next(proofs))
     version = build(home, [feed]).version
-    with pytest.raises(PermanentError, match="not built yet"):
-        check(home, version, Level.STRINGENT)
-    assert candidates.report(home, version, Level.STRINGENT) is None
+    checked = check_excluding(home, version)
+    assert checked.report.passed
+    assert checked.version > version
+    assert checked.excluded == ("hashes:ff", "yara:x:A")
+    first = candidates.report(home, version, Level.BASIC)
+    assert first is not None
+    assert not first.passed
+
+
+def test_excluding_gives_up_when_the_hits_stay(home: Home, feed: Any, child: MadeUp) -> None:
+    child.proof = replace(GOOD, false_positives=("A in b",), at_fault=("yara:x:A",))
+    version = build(home, [feed]).version
+    checked = check_excluding(home, version)
+    assert not checked.report.passed
+    assert checked.excluded == ("yara:x:A",)
+    assert len(candidates.versions(home)) == 2
+
+
+def test_a_collection_that_half_the_signatures_hit_excludes_none(
+    home: Home, feed: Any, child: MadeUp
+) -> None:
+    at_fault = tuple(f"hashes:{n:032x}" for n in range(quality.EXCLUDED_AT_ONCE_MAX + 1))
+    child.proof = replace(GOOD, false_positives=("A in b",), at_fault=at_fault)
+    version = build(home, [feed]).version
+    checked = check_excluding(home, version)
+    assert checked.version == version
+    assert checked.excluded == ()
+    assert not checked.report.passed
+    assert not home.excluded.exists()
 
 
 def test_a_set_that_was_not_built_cannot_be_checked(home: Home, child: MadeUp) -> None:

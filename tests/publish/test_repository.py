@@ -4,7 +4,6 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,21 @@ from tuf.api.metadata import Metadata, MetaFile, Targets
 
 from mailward.definitions.model import Channel, Level, Version
 from mailward.errors import BusyError, PublishError, UsageError
-from mailward.publish import keys, metadata
+from mailward.publish import metadata
 from mailward.publish.build import build
 from mailward.publish.history import KEPT_SETS
-from mailward.publish.home import Home
-from mailward.publish.metadata import VALID_FOR
+from mailward.publish.home import Home, write_in_order
 from mailward.publish.repository import Publisher
 from mailward.publish.status import status
 
 RAPID, CERTIFIED = Channel.RAPID, Channel.CERTIFIED
 Built = Callable[[], Version]
 Clients = Callable[[], Any]
+
+
+def key_file(home: Home, role: str) -> Path:
+    (path,) = home.keys.glob(f"{role}-*.pem")
+    return path
 
 
 def test_a_new_repository_offers_nothing_in_either_channel(client: Clients) -> None:
@@ -192,7 +195,7 @@ def test_root_and_targets_keys_may_be_elsewhere(
     publisher: Publisher, built: Built, client: Clients, home: Home
 ) -> None:
     for role in ("root", "targets", "certified"):
-        keys.path_of(home.keys, role).unlink()
+        key_file(home, role).unlink()
     version = built()
     publisher.publish(version)
     publisher.refresh_timestamp()
@@ -203,7 +206,7 @@ def test_a_missing_key_is_said_before_anything_is_written(
     publisher: Publisher, built: Built, home: Home
 ) -> None:
     version = built()
-    keys.path_of(home.keys, "timestamp").unlink()
+    key_file(home, "timestamp").unlink()
     before = sorted(home.public.rglob("*"))
     with pytest.raises(PublishError, match="private key of timestamp is not here"):
         publisher.publish(version)
@@ -219,12 +222,9 @@ def test_the_rapid_key_cannot_sign_a_certified_set(
     # The holder of the rapid, snapshot and timestamp keys signs what certified would offer.
     path = max(home.metadata.glob("*.certified.json"), key=lambda p: int(p.name.split(".")[0]))
     role = Metadata[Targets].from_file(str(path))
-    rapid = Metadata[Targets].from_file(str(home.metadata / "1.targets.json"))
-    assert rapid.signed.delegations is not None
-    assert rapid.signed.delegations.roles is not None
-    keyid = rapid.signed.delegations.roles["rapid"].keyids[0]
-    role.sign(keys.load(home.keys, "rapid", rapid.signed.delegations.keys[keyid]))
-    _replace_in_snapshot(home, path, role.to_bytes())
+    (rapid,) = publisher.keyring.signers(metadata.Signed.load(home).trusted("rapid"))
+    role.sign(rapid)
+    _replace_in_snapshot(publisher, path, role.to_bytes())
     seen = client()
     assert seen.current(RAPID).version == version
     with pytest.raises(UnsignedMetadataError):
@@ -233,15 +233,15 @@ def test_the_rapid_key_cannot_sign_a_certified_set(
         publisher.promote(built())
 
 
-def _replace_in_snapshot(home: Home, path: Path, raw: bytes) -> None:
+def _replace_in_snapshot(publisher: Publisher, path: Path, raw: bytes) -> None:
     """Sign a snapshot and a timestamp over a changed role, as somebody with their keys could."""
-    signed = metadata.Signed.load(home)
+    signed = metadata.Signed.load(publisher.home)
     path.write_bytes(raw)
     number = int(path.name.split(".")[0])
     signed.snapshot.signed.meta[path.name.split(".", 1)[1]] = MetaFile.from_data(
         number, raw, ["sha256"]
     )
-    metadata.commit(home, signed, {}, datetime.now(UTC), VALID_FOR, renew_snapshot=True)
+    write_in_order(metadata.prepare(publisher.signing(), signed, renew={"snapshot"}))
 
 
 def test_a_client_refuses_an_expired_timestamp_until_it_is_refreshed(
@@ -315,7 +315,7 @@ def test_a_crash_at_any_write_leaves_a_whole_repository(
         power.cut_at(len(outcomes) + 1, after)
         try:
             publisher.publish(new)
-        except OSError:
+        except PublishError:
             power.cut_at(0)
         else:
             break
@@ -336,7 +336,7 @@ def test_a_crash_while_the_repository_is_made_can_be_repeated(
         power.cut_at(step)
         try:
             made.init()
-        except OSError:
+        except PublishError:
             continue
         break
     assert step > 5
@@ -402,3 +402,40 @@ def test_random_bits_in_metadata_are_never_signed_over(
             assert isinstance(caught.value, PublishError), re.sub(r"\s+", " ", str(caught.value))
         path.write_bytes(good)
     publisher.publish(next_one)
+
+
+# --- roll-out -------------------------------------------------------------------------------------
+
+
+def test_a_roll_out_is_offered_changed_and_ended(
+    publisher: Publisher, built: Built, client: Clients
+) -> None:
+    version = built()
+    publisher.publish(version, rollout_hours=12)
+    first = client().current(RAPID)
+    assert (first.rollout.start, first.rollout.hours) == (first.published_at, 12)
+    assert publisher.publish(version) == first  # repeated: as it is
+    publisher.publish(version, rollout_hours=4)
+    second = client().current(RAPID)
+    assert (second.rollout.start, second.rollout.hours) == (first.published_at, 4)
+    publisher.publish(version, rollout_hours=0)
+    assert client().current(RAPID).rollout is None
+    publisher.promote(version, rollout_hours=24)
+    assert client().current(CERTIFIED).rollout.hours == 24
+
+
+def test_withdrawing_ends_the_roll_out(publisher: Publisher, built: Built, client: Clients) -> None:
+    first, second = built(), built()
+    publisher.publish(first)
+    publisher.publish(second, rollout_hours=12)
+    publisher.withdraw(second, "hits invoices")
+    assert client().current(RAPID).version == first
+    assert client().current(RAPID).rollout is None
+
+
+@pytest.mark.parametrize("hours", [-1, 720.5, float("nan"), float("inf")])
+def test_a_roll_out_that_agents_would_refuse_is_refused(
+    publisher: Publisher, built: Built, hours: float
+) -> None:
+    with pytest.raises(UsageError, match="a roll-out over"):
+        publisher.publish(built(), rollout_hours=hours)

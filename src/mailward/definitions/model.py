@@ -119,6 +119,12 @@ class ShardKind(StrEnum):
     """A ClamAV text database as it came, lines sorted; the format is the name's extension."""
     PROBES = "probes"
     """JSON lines ``{"name": …, "expect": …, "content": base64}``: what a trial must find."""
+    EXCLUDED = "excluded"
+    """Lines ``engine:signature``: signatures of the set that are switched off; sorted."""
+
+
+NO_SIGNATURES = frozenset({ShardKind.PROBES, ShardKind.EXCLUDED})
+"""Kinds of shards that say something about signatures and hold none."""
 
 
 def _check_shard_name(value: str) -> str:
@@ -203,6 +209,8 @@ class QualityReport(Value):
     level: Level
     checked_at: Moment
     gates: tuple[Gate, ...]
+    not_run: tuple[Text, ...] = ()
+    """Tests that had nothing to test, ``gate: why``: they neither passed nor failed."""
     forced: Text | None = None
     """Why it was published although a gate failed, in the publisher's words."""
 
@@ -231,8 +239,8 @@ class Manifest(Value):
 
     @property
     def signatures(self) -> int:
-        """How many signatures the set carries, probes aside."""
-        return sum(s.signatures for s in self.shards if s.kind is not ShardKind.PROBES)
+        """How many signatures the set carries; probes and exclusions are none."""
+        return sum(s.signatures for s in self.shards if s.kind not in NO_SIGNATURES)
 
     @property
     def size_bytes(self) -> int:

@@ -7,9 +7,16 @@ from itertools import pairwise
 
 import structlog
 
-from mailward.definitions.model import ENGINE_LEVEL, Channel, Manifest, Shard, Version
+from mailward.definitions.model import (
+    ENGINE_LEVEL,
+    Channel,
+    Manifest,
+    Shard,
+    ShardKind,
+    Version,
+)
 from mailward.errors import PublishError, UsageError
-from mailward.publish import candidates, objects
+from mailward.publish import candidates, exclusions, objects
 from mailward.publish.feeds import Draft, Feed, LeftOut, Reading
 from mailward.publish.history import offered_versions, published_sets
 from mailward.publish.home import Home, tidy
@@ -17,6 +24,19 @@ from mailward.publish.metadata import Signed
 from mailward.publish.probes import with_probes
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReport:
+    """What came of one feed."""
+
+    name: str
+    signatures: int
+    versions: tuple[tuple[str, int], ...]
+    """As upstream numbers its pieces; see Reading."""
+    kept: str
+    """Why its last good content was used instead of what it is now; empty: it was not."""
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,7 @@ class Build:
     """False: nothing changed since this set was built."""
     left_out: tuple[LeftOut, ...]
     left_out_count: int
+    feeds: tuple[FeedReport, ...] = ()
 
     @property
     def version(self) -> Version:
@@ -44,20 +65,35 @@ def build(home: Home, feeds: Sequence[Feed], now: datetime | None = None) -> Bui
     """
     home.require()
     readings = [feed.read() for feed in feeds]
-    drafts = _drafts(readings)
+    drafts = _drafts(readings) + exclusions.drafts(home)
     left_out = tuple(piece for reading in readings for piece in reading.left_out)
     count = sum(reading.left_out_count for reading in readings)
+    reports = tuple(_report(feed, reading) for feed, reading in zip(feeds, readings, strict=True))
     with home.lock():
         tidy(home)
         shards = _store(home, drafts)
         built = candidates.versions(home)
         newest = candidates.load(home, built[-1]) if built else None
         if newest is not None and newest.shards == shards:
-            return Build(newest, False, left_out, count)
+            return Build(newest, False, left_out, count, reports)
         manifest = _manifest(home, shards, built, now or datetime.now(UTC))
         candidates.save(home, manifest)
     log.info("set built", version=str(manifest.version), signatures=manifest.signatures)
-    return Build(manifest, True, left_out, count)
+    return Build(manifest, True, left_out, count, reports)
+
+
+def rebuild(home: Home, manifest: Manifest, now: datetime | None = None) -> Manifest:
+    """The same content as ``manifest`` with today's exclusions, as a new candidate.
+
+    Raises UsageError (the list of exclusions), PublishError, BusyError.
+    """
+    with home.lock():
+        kept = [shard for shard in manifest.shards if shard.kind is not ShardKind.EXCLUDED]
+        shards = tuple(sorted([*kept, *_store(home, exclusions.drafts(home))], key=_by_name))
+        rebuilt = _manifest(home, shards, candidates.versions(home), now or datetime.now(UTC))
+        candidates.save(home, rebuilt)
+    log.info("set rebuilt", version=str(rebuilt.version), instead_of=str(manifest.version))
+    return rebuilt
 
 
 def next_version(used: Iterable[Version], now: datetime) -> Version:
@@ -67,6 +103,12 @@ def next_version(used: Iterable[Version], now: datetime) -> Version:
     if today > highest.date:
         return Version(today, 1)
     return Version(highest.date, highest.number + 1)
+
+
+def _report(feed: Feed, reading: Reading) -> FeedReport:
+    return FeedReport(
+        feed.name, reading.signatures, reading.versions, reading.kept, reading.remarks
+    )
 
 
 def _drafts(readings: Iterable[Reading]) -> list[Draft]:
@@ -96,7 +138,11 @@ def _store(home: Home, drafts: Iterable[Draft]) -> tuple[Shard, ...]:
                 signatures=draft.signatures,
             )
         )
-    return tuple(shards)
+    return tuple(sorted(shards, key=_by_name))
+
+
+def _by_name(shard: Shard) -> str:
+    return shard.name
 
 
 def _manifest(

@@ -56,3 +56,12 @@ def offered_versions(home: Home, signed: Signed, channel: Channel) -> set[Versio
     offer = current(home, signed, channel)
     found = {*named_versions(signed, channel), *map(Version.parse, offer.withdrawn)}
     return found if offer.version is None else {*found, offer.version}
+
+
+def withdrawn(home: Home, signed: Signed, version: Version) -> str:
+    """Why a version must not be used, in a channel's words; empty if it may be."""
+    for channel in Channel:
+        reason = current(home, signed, channel).withdrawn.get(str(version))
+        if reason is not None:
+            return f"from {channel}: {reason}"
+    return ""

@@ -7,25 +7,47 @@
       metadata/ targets/        signed
       objects/ patches/         named by their hashes
     candidates/<version>/       built sets and the reports on them
-    lock                        held while something is written
+    feeds/<name>/               each feed's last good content
+    publisher.toml              feeds, gates and schedule, for people to edit
+    checks/<version>/           what stringent checks have scanned already
+    excluded.txt                signatures left out of every set, for people to edit
+    known-bad.jsonl             which samples were found, and by what
+    pending.json                signed files still to be put into public/, all or none
+    pruning.json                since when which public file is not needed any more
+    watch.json                  how `repo watch` fares
+    lock, watch.lock            held while something is written; while `repo watch` runs
 """
 
 import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from mailward import durable
-from mailward.errors import BusyError, UsageError
+from mailward.definitions.model import Value, read_value
+from mailward.errors import BusyError, FormatError, PublishError, UsageError
 
 _LOCK_WAIT_S = 30.0
 """Publishing takes seconds; who still waits after this is told to come back."""
 
 _LOCK_POLL_S = 0.05
+
+_PENDING_MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A file of the repository that is to be there."""
+
+    path: Path
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,26 @@ class Home:
         """Built sets."""
         return self.folder / "candidates"
 
+    @property
+    def checks(self) -> Path:
+        """How far checks have come: may be removed at any time."""
+        return self.folder / "checks"
+
+    @property
+    def watch_lock(self) -> Path:
+        """Held while `repo watch` runs."""
+        return self.folder / "watch.lock"
+
+    @property
+    def excluded(self) -> Path:
+        """Signatures that every set leaves out."""
+        return self.folder / "excluded.txt"
+
+    @property
+    def known_bad(self) -> Path:
+        """Samples that must go on being found."""
+        return self.folder / "known-bad.jsonl"
+
     def object_path(self, sha256: str) -> Path:
         """A shard's zstd frame."""
         return self.public / "objects" / sha256[:2] / f"{sha256}.zst"
@@ -79,24 +121,27 @@ class Home:
     def lock(self, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
         """Be the only one who writes here (S8). Raises BusyError after ``wait_s``.
 
-        The kernel lets go of it when its holder dies, so there is nothing to break.
+        The kernel lets go of it when its holder dies, so there is nothing to break; what its holder
+        had begun is finished first. A disk that fails meanwhile is a PublishError.
         """
-        durable.make_folder(self.folder)
-        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _take(fd, self.folder, time.monotonic() + wait_s)
-            os.truncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(fd)
+            with held(self.folder / "lock", "writing in", wait_s):
+                _finish(self)
+                yield
+        except OSError as e:
+            raise PublishError(
+                f"{self.folder}: the disk failed: {e.strerror or e}"
+                f"{f' ({e.filename})' if e.filename else ''}: what agents see is whole; make room"
+                " or repair it, and try again"
+            ) from e
 
 
 def tidy(home: Home) -> None:
     """Remove the unfinished files of publishers that were killed. The caller holds the lock."""
-    for path in list(home.folder.rglob("*")):
-        if durable.is_temporary(path):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for folder in (home.keys, home.public, home.candidates, home.folder / "feeds"):
+        for path in list(folder.rglob("*")):
+            if durable.is_temporary(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -105,7 +150,68 @@ def write(path: Path, content: bytes) -> None:
     durable.write_atomic(path, content)
 
 
-def _take(fd: int, folder: Path, deadline: float) -> None:
+def write_in_order(writes: Sequence[Write]) -> None:
+    """Write files, one whole after the other. The caller holds the lock."""
+    for each in writes:
+        write(each.path, each.content)
+
+
+def write_all(home: Home, writes: Sequence[Write]) -> None:
+    """Write signed files of which no single one publishes the others: once begun, all of them will
+    be there, after a crash with the next command. The caller holds the lock."""
+    pending = _Pending(
+        files=tuple(
+            _PendingFile(
+                path=str(each.path.relative_to(home.public)), content=each.content.decode()
+            )
+            for each in writes
+        )
+    )
+    durable.write_atomic(home.folder / "pending.json", pending.to_json(), scratch=home.public)
+    _finish(home)
+
+
+class _PendingFile(Value):
+    path: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9._/-]+$")]
+    content: str
+
+
+class _Pending(Value):
+    files: tuple[_PendingFile, ...]
+
+
+def _finish(home: Home) -> None:
+    path = home.folder / "pending.json"
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return
+    try:
+        pending = read_value(_Pending, raw, _PENDING_MAX_BYTES, "pending.json")
+    except FormatError as e:
+        raise PublishError(f"{path} is damaged ({e}): bring it back from a copy") from e
+    write_in_order(
+        [Write(home.public / each.path, each.content.encode()) for each in pending.files]
+    )
+    path.unlink()
+    durable.fsync_folder(path.parent)
+
+
+@contextmanager
+def held(path: Path, doing: str, wait_s: float) -> Iterator[None]:
+    """Hold the lock file ``path``. Raises BusyError after ``wait_s``, OSError."""
+    durable.make_folder(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _take(fd, f"{doing} {path.parent}", time.monotonic() + wait_s)
+        os.truncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _take(fd: int, doing: str, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,7 +219,7 @@ def _take(fd: int, folder: Path, deadline: float) -> None:
             if time.monotonic() >= deadline:
                 owner = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise BusyError(
-                    f"another publisher (process {owner}) is writing in {folder}: try again later"
+                    f"another publisher (process {owner}) is {doing}: try again later"
                 ) from None
             time.sleep(_LOCK_POLL_S)
         else:

@@ -1,20 +1,25 @@
 """The signed roles of the repository (TUF 1.0, https://theupdateframework.github.io/specification/).
 
-``Signed`` is what is published at the moment, found from ``timestamp.json`` on. ``commit`` writes
-what comes next: files first, then the roles that name them, the timestamp last. Until that one
+``Signed`` is what is published at the moment, found from ``timestamp.json`` on. ``prepare`` signs
+what comes next: files first, then the roles that name them, the timestamp last. Until that last
 rename agents see the old state, whole; what a crash leaves behind is named by nothing and written
 over.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from securesystemslib.signer import Signer
-from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
+from tuf.api.exceptions import (
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -29,8 +34,8 @@ from tuf.api.metadata import (
 
 from mailward.definitions.model import Channel
 from mailward.errors import PublishError
-from mailward.publish import keys
-from mailward.publish.home import Home, write
+from mailward.publish.home import Home, Write
+from mailward.publish.keys import Keyring, Trusted
 
 VALID_FOR: Mapping[str, timedelta] = {
     "root": timedelta(days=365),
@@ -42,6 +47,10 @@ VALID_FOR: Mapping[str, timedelta] = {
 }
 """How long agents believe a role. The timestamp bounds how long newer sets can be held back."""
 
+_NO_CHANGES: Mapping[Channel, "ChannelChange"] = MappingProxyType({})
+_NOBODY: Mapping[str, Sequence[Signer]] = MappingProxyType({})
+
+SignedRole = Root | Timestamp | Snapshot | Targets
 _SignedT = TypeVar("_SignedT", Root, Timestamp, Snapshot, Targets)
 
 
@@ -62,6 +71,7 @@ class Signed:
         folder = home.metadata
         try:
             root = Metadata[Root].from_bytes(_newest_root(folder).read_bytes())
+            root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
             timestamp = Metadata[Timestamp].from_bytes((folder / "timestamp.json").read_bytes())
             root.signed.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
             raw = _named_by(folder, "snapshot", timestamp.signed.snapshot_meta)
@@ -83,6 +93,22 @@ class Signed:
             ) from e
         return cls(root, timestamp, snapshot, targets, channels)
 
+    def roles(self) -> dict[str, SignedRole]:
+        """Each role's content by its name."""
+        return {
+            "root": self.root.signed,
+            "targets": self.targets.signed,
+            "snapshot": self.snapshot.signed,
+            "timestamp": self.timestamp.signed,
+            **{channel.value: role.signed for channel, role in self.channels.items()},
+        }
+
+    def trusted(self, role: str) -> Trusted:
+        """The keys that may sign a role."""
+        delegator = self.targets.signed if role in list(Channel) else self.root.signed
+        named = delegator.get_delegated_role(role)
+        return Trusted(role, named.threshold, tuple(delegator.get_key(i) for i in named.keyids))
+
     def read_target(self, home: Home, channel: Channel, path: str) -> bytes:
         """A published file by its signed name. Raises PublishError."""
         try:
@@ -100,108 +126,143 @@ class Signed:
 class ChannelChange:
     """What a channel names from now on."""
 
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(default_factory=dict)
     """New or changed, by path: ``rapid/current.json``."""
     keep: frozenset[str] = frozenset()
     """Paths named so far that stay; all others are no longer named."""
 
 
-def commit(
-    home: Home,
-    signed: Signed,
-    changes: Mapping[Channel, ChannelChange],
-    now: datetime,
-    valid_for: Mapping[str, timedelta],
-    *,
-    renew_snapshot: bool = False,
-) -> None:
-    """Publish ``changes``; the timestamp is always signed anew, the snapshot where it has to be.
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What it takes to sign: where, with which keys, when, and for how long."""
 
-    Needs the keys of the channels that change, of snapshot and of timestamp. Raises PublishError
-    before anything is written if one is missing, OSError if the disk fails. The caller holds the
-    lock.
-    """
-    renew_snapshot = renew_snapshot or bool(changes)
-    signers = _signers(home, signed, changes, renew_snapshot)
+    home: Home
+    keyring: Keyring
+    now: datetime
+    valid_for: Mapping[str, timedelta]
 
-    def sign(role: str, metadata: Metadata[_SignedT]) -> bytes:
+    def sign(self, role: str, metadata: Metadata[_SignedT], signers: Sequence[Signer]) -> bytes:
+        """The next number of a role, with its signatures. Raises PublishError."""
         metadata.signed.version += 1
-        return _sign(metadata, signers[role], now + valid_for[role])
+        expires = self.now + self.valid_for[role]
+        metadata.signed.expires = expires.replace(microsecond=0)
+        metadata.signatures.clear()
+        try:
+            for signer in signers:
+                metadata.sign(signer, append=True)
+        except UnsignedMetadataError as e:
+            raise PublishError(
+                f"the key of {role} did not sign: {e.__cause__ or e}: nothing was published"
+            ) from e
+        return metadata.to_bytes()
 
-    for change in changes.values():
-        for path, content in change.files.items():
-            write(home.targets / _prefixed(path, content), content)
+
+def is_ageing(expires: datetime, now: datetime, span: timedelta) -> bool:
+    """Whether a role wants to be signed again: less than half of its time is left, or more than
+    all of it, which a clock gave it that was ahead."""
+    left = expires - now
+    return left < span / 2 or left > span
+
+
+def unchanged(role: Metadata[Targets]) -> ChannelChange:
+    """A channel signed again as it is."""
+    return ChannelChange({}, frozenset(role.signed.targets))
+
+
+def prepare(
+    signing: Signing,
+    signed: Signed,
+    changes: Mapping[Channel, ChannelChange] = _NO_CHANGES,
+    *,
+    renew: Collection[str] = (),
+    cosigners: Mapping[str, Sequence[Signer]] = _NOBODY,
+) -> list[Write]:
+    """What publishes ``changes``, to be written in this order: the last one is what publishes.
+
+    The timestamp is always signed anew; targets and snapshot if they are in ``renew`` or have to
+    be. ``cosigners``: further signatures by role. ``signed`` becomes what is then published. Needs
+    the keys of all roles that are signed; raises PublishError if one is missing.
+    """
+    home = signing.home
+    roles = {*map(str, changes), *renew, "timestamp"}
+    if roles != {"timestamp"}:
+        roles.add("snapshot")
+    signers = {
+        role: [*signing.keyring.signers(signed.trusted(role)), *cosigners.get(role, ())]
+        for role in sorted(roles)
+    }
+    writes = [
+        Write(home.targets / _prefixed(path, content), content)
+        for change in changes.values()
+        for path, content in change.files.items()
+    ]
+
+    def sign(role: str, metadata: Metadata[_SignedT]) -> MetaFile:
+        raw = signing.sign(role, metadata, signers[role])
+        number = metadata.signed.version
+        writes.append(Write(home.metadata / f"{number}.{role}.json", raw))
+        return MetaFile.from_data(number, raw, ["sha256"])
+
+    if "targets" in roles:
+        signed.snapshot.signed.meta["targets.json"] = sign("targets", signed.targets)
     for channel, change in changes.items():
         role = signed.channels[channel]
         role.signed.targets = _targets(role.signed, change)
-        meta = _write_numbered(home, channel, role.signed.version + 1, sign(channel, role))
-        signed.snapshot.signed.meta[f"{channel}.json"] = meta
-    if renew_snapshot:
-        number = signed.snapshot.signed.version + 1
-        raw = sign("snapshot", signed.snapshot)
-        signed.timestamp.signed.snapshot_meta = _write_numbered(home, "snapshot", number, raw)
-    # S4: this rename publishes.
-    write(home.metadata / "timestamp.json", sign("timestamp", signed.timestamp))
+        signed.snapshot.signed.meta[f"{channel}.json"] = sign(channel, role)
+    if "snapshot" in roles:
+        signed.timestamp.signed.snapshot_meta = sign("snapshot", signed.snapshot)
+    raw = signing.sign("timestamp", signed.timestamp, signers["timestamp"])
+    return [*writes, Write(home.metadata / "timestamp.json", raw)]
 
 
-def create(
-    home: Home,
+def next_root(signing: Signing, root: Metadata[Root], signers: Sequence[Signer]) -> Write:
+    """The next number of root, which publishes itself."""
+    raw = signing.sign("root", root, signers)
+    return Write(signing.home.metadata / f"{root.signed.version}.root.json", raw)
+
+
+def first(
+    signing: Signing,
+    signers: Mapping[str, Sequence[Signer]],
+    thresholds: Mapping[str, int],
     changes: Mapping[Channel, ChannelChange],
-    now: datetime,
-    valid_for: Mapping[str, timedelta],
-) -> None:
-    """Make the keys that are not there yet, and publish version 1 of every role.
-
-    May be repeated until its last step, the timestamp, is done. The caller holds the lock.
-    """
-    signers = {role: keys.make(home.keys, role) for role in keys.ROLES}
+) -> list[Write]:
+    """Number 1 of every role: what makes a repository. ``thresholds``: 1 for roles without."""
     root = Metadata(Root(consistent_snapshot=True))
+    root.signed.version = 0
     for name in ("root", "targets", "snapshot", "timestamp"):
-        root.signed.add_key(signers[name].public_key, name)
-    targets = Metadata(Targets(delegations=_delegations(signers)))
-    _write_numbered(home, "root", 1, _sign(root, signers["root"], now + valid_for["root"]))
-    raw = _sign(targets, signers["targets"], now + valid_for["targets"])
-    meta = _write_numbered(home, "targets", 1, raw)
-    unsigned = Signed(
+        for signer in signers[name]:
+            root.signed.add_key(signer.public_key, name)
+        root.signed.roles[name].threshold = thresholds.get(name, 1)
+    signed = Signed(
         root,
         Metadata(Timestamp()),
-        Metadata(Snapshot(meta={"targets.json": meta})),
-        targets,
+        Metadata(Snapshot()),
+        Metadata(Targets(delegations=_delegations(signers))),
         {channel: Metadata(Targets()) for channel in Channel},
     )
-    unsigned.timestamp.signed.version = 0  # the first commit makes it 1
-    unsigned.snapshot.signed.version = 0
-    for role in unsigned.channels.values():
-        role.signed.version = 0
-    commit(home, unsigned, changes, now, valid_for)
+    for role in signed.roles().values():
+        role.version = 0
+    root_file = next_root(signing, root, signers["root"])
+    return [root_file, *prepare(signing, signed, changes, renew={"targets"})]
 
 
-def _delegations(signers: Mapping[str, Signer]) -> Delegations:
+def _delegations(signers: Mapping[str, Sequence[Signer]]) -> Delegations:
     """Each channel its own key, and no path of the other's: the rapid key cannot sign certified."""
-    public = {channel: signers[channel].public_key for channel in Channel}
+    public = {channel: [s.public_key for s in signers[channel]] for channel in Channel}
     return Delegations(
-        keys={key.keyid: key for key in public.values()},
+        keys={key.keyid: key for keys in public.values() for key in keys},
         roles={
             channel.value: DelegatedRole(
-                channel.value, [key.keyid], 1, terminating=True, paths=[f"{channel}/*"]
+                channel.value,
+                [key.keyid for key in keys],
+                1,
+                terminating=True,
+                paths=[f"{channel}/*"],
             )
-            for channel, key in public.items()
+            for channel, keys in public.items()
         },
     )
-
-
-def _signers(
-    home: Home, signed: Signed, channels: Iterable[Channel], with_snapshot: bool
-) -> dict[str, Signer]:
-    root, delegations = signed.root.signed, signed.targets.signed.delegations
-    if delegations is None or delegations.roles is None:
-        raise PublishError(f"{home.metadata}: the targets role delegates to no channel")
-    needed = {"timestamp": root.get_key(root.roles["timestamp"].keyids[0])}
-    if with_snapshot:
-        needed["snapshot"] = root.get_key(root.roles["snapshot"].keyids[0])
-    for channel in channels:
-        needed[channel] = delegations.keys[delegations.roles[channel].keyids[0]]
-    return {role: keys.load(home.keys, role, public) for role, public in needed.items()}
 
 
 def _targets(role: Targets, change: ChannelChange) -> dict[str, TargetFile]:
@@ -211,18 +272,6 @@ def _targets(role: Targets, change: ChannelChange) -> dict[str, TargetFile]:
         for path, content in change.files.items()
     }
     return kept | new
-
-
-def _sign(metadata: Metadata[_SignedT], signer: Signer, expires: datetime) -> bytes:
-    metadata.signed.expires = expires.replace(microsecond=0)
-    metadata.sign(signer)
-    return metadata.to_bytes()
-
-
-def _write_numbered(home: Home, role: str, number: int, raw: bytes) -> MetaFile:
-    """Write ``N.role.json``; what names it in another role."""
-    write(home.metadata / f"{number}.{role}.json", raw)
-    return MetaFile.from_data(number, raw, ["sha256"])
 
 
 def _prefixed(path: str, content: bytes) -> str:

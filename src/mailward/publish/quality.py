@@ -1,30 +1,44 @@
-"""The gates that a built set passes before it may be published, and the report on them.
+"""The tests that a built set passes before it may be published, and the report on them.
 
-Basic: every engine prepares the set in a child process with limits, the probes are found,
-known-good mail stays clean, and neither size nor count jumps. The report is signed along with the
-set.
+Basic opens rapid: seconds to a minute. Stringent opens certified: everything basic does, and what
+takes a collection of files, the sets before, and time. Each test is a file in ``gates``; here they
+are listed. The report is signed along with the set.
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailward.definitions.model import (
-    Channel,
-    EngineTrial,
-    Gate,
-    Level,
-    Manifest,
-    QualityReport,
-    Version,
-)
-from mailward.errors import PermanentError, TrialError
-from mailward.publish import candidates, history, objects
+import structlog
+
+from mailward.definitions.model import Channel, Gate, Level, Manifest, QualityReport, Version
+from mailward.errors import TrialError
+from mailward.publish import candidates, exclusions, history
+from mailward.publish.build import rebuild
+from mailward.publish.gates import known_bad, known_good
+from mailward.publish.gates.base import NotRun, Subject, gate, unpack
+from mailward.publish.gates.bounds import bounds
+from mailward.publish.gates.collection import Workers, forget_old, scan_all
+from mailward.publish.gates.dask_workers import DaskWorkers
+from mailward.publish.gates.files import Found
+from mailward.publish.gates.journeys import journeys, kept_sets
+from mailward.publish.gates.local import LocalWorkers
+from mailward.publish.gates.means import Means
+from mailward.publish.gates.patches import patches
+from mailward.publish.gates.performance import performance
+from mailward.publish.gates.readable import readable
+from mailward.publish.gates.samples import samples
+from mailward.publish.gates.swap import swap
+from mailward.publish.gates.trial import gates as trial_gates
 from mailward.publish.home import Home
 from mailward.publish.metadata import Signed
-from mailward.scan.engine import Source
-from mailward.scan.proof import BAD_SHARE_MAX, Proof, prove
+from mailward.scan.proof import Proof, prove
+
+__all__ = ["Checked", "Means", "check", "check_excluding"]
+
+log = structlog.get_logger(__name__)
 
 PROOF_TIMEOUT_S = 600.0
 """For preparing and probing a set: what agents allow by default (update.trial_timeout_s)."""
@@ -32,149 +46,235 @@ PROOF_TIMEOUT_S = 600.0
 PROOF_MEMORY_BYTES = 4 << 30
 """Of the child process: what agents allow by default (update.trial_memory_bytes)."""
 
-_SHARE_OF_BEFORE = (0.5, 3.0)
-"""Size and count, against the set before: a feed that lost half or trebled wants a look first."""
+EXCLUDED_AT_ONCE_MAX = 50
+"""More signatures than this, and more than the next share, are never excluded without a person: it
+is then rather the collection that is wrong, or a feed as a whole."""
 
-_SMALL_SET = 100
-"""Below this many signatures before, shares say nothing."""
+EXCLUDED_SHARE_MAX = 0.001
 
-_CULPRITS_MAX = 100
-_CULPRIT_MAX = 500
+_ROUNDS_MAX = 3
+"""Of excluding and checking again: the first names all that hit, so that one is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check came to."""
+
+    version: Version
+    """Of the set that was checked last: another than was asked for, if signatures were excluded."""
+    report: QualityReport
+    excluded: tuple[str, ...] = ()
+    """What was excluded on the way."""
 
 
 def check(
     home: Home,
     version: Version,
     level: Level = Level.BASIC,
+    means: Means = Means(),  # noqa: B008 (frozen)
     *,
-    known_good: Sequence[Path] = (),
     now: datetime | None = None,
 ) -> QualityReport:
     """Test a built set and keep the report with it.
 
-    ``known_good``: files or folders beside the built-in ones in which nothing may be found. Raises
-    UsageError if no such set was built, PublishError, BusyError. A set that fails is a report that
-    says so, not an error.
+    Repeating it after an interruption does not scan again what was scanned. Raises UsageError if no
+    such set was built or a file is not there, PublishError, TemporaryError, BusyError. A set that
+    fails is a report that says so, not an error.
     """
-    if level is not Level.BASIC:
-        raise PermanentError(
-            f"the {level} tests are not built yet: check at level {Level.BASIC}, or promote with"
-            " --force and a reason"
-        )
-    manifest = candidates.load(home, version)
-    before = _set_before(home, manifest)
-    gates = [*_trial_gates(home, manifest, known_good), _bounds_gate(manifest, before)]
-    at = (now or datetime.now(UTC)).replace(microsecond=0)
-    report = QualityReport(level=level, checked_at=at, gates=tuple(gates))
-    with home.lock():
-        candidates.save_report(home, version, report)
-    return report
+    return _Check(home, version, level, means, now or datetime.now(UTC)).run()
 
 
-def _set_before(home: Home, manifest: Manifest) -> Manifest | None:
-    """What rapid offers, or else certified; not the set itself."""
-    signed = Signed.load(home)
-    for channel in (Channel.RAPID, Channel.CERTIFIED):
-        offered = history.current(home, signed, channel).version
-        if offered is not None and offered != manifest.version:
-            return history.manifest(home, signed, channel, offered)
-    return None
+def check_excluding(
+    home: Home,
+    version: Version,
+    level: Level = Level.BASIC,
+    means: Means = Means(),  # noqa: B008 (frozen)
+    *,
+    now: datetime | None = None,
+) -> Checked:
+    """``check``; what hits known-good files is excluded, and the rebuilt set checked in its place.
+
+    Raises as ``check``.
+    """
+    now = now or datetime.now(UTC)
+    excluded: list[str] = []
+    for number in range(1, _ROUNDS_MAX + 1):
+        last = number == _ROUNDS_MAX
+        trying = _Check(home, version, level, means, now, stop_for_exclusion=not last)
+        report = trying.run()
+        if last or not trying.to_exclude:
+            break
+        why = f"hit known-good files in the {level} check of {version}"
+        new = exclusions.add(home, trying.to_exclude, why, now)
+        if not new:
+            break
+        excluded += new
+        log.info("signatures excluded", count=len(new), set=str(version), first=new[:10])
+        version = rebuild(home, candidates.load(home, version), now).version
+    return Checked(version, report, tuple(excluded))
 
 
-def _trial_gates(home: Home, manifest: Manifest, known_good: Sequence[Path]) -> list[Gate]:
-    with tempfile.TemporaryDirectory(prefix="mailward-check-") as name:
-        work = Path(name)
-        sources = _unpack(home, manifest, work / "shards")
+class _Check:
+    """One check of one set; ``run`` is the story."""
+
+    def __init__(
+        self,
+        home: Home,
+        version: Version,
+        level: Level,
+        means: Means,
+        now: datetime,
+        *,
+        stop_for_exclusion: bool = False,
+    ) -> None:
+        self._home = home
+        self._manifest = candidates.load(home, version)
+        self._level = level
+        self._means = means
+        self._now = now.replace(microsecond=0)
+        self._stop_for_exclusion = stop_for_exclusion
+        self._outcomes: list[Gate | NotRun] = []
+        self._basic_count = 1  # the trial, if it fails
+        self._at_fault: set[str] = set()
+        self._bad_found: list[Found] = []
+        self._bad_index: dict[str, known_bad.Sample] = {}
+
+    @property
+    def to_exclude(self) -> set[str]:
+        """The signatures that hit known-good files, unless there are too many of them."""
+        share = int(self._manifest.signatures * EXCLUDED_SHARE_MAX)
+        if len(self._at_fault) > max(EXCLUDED_AT_ONCE_MAX, share):
+            return set()
+        return self._at_fault
+
+    def run(self) -> QualityReport:
+        """All gates of the level, the quick ones first."""
+        self._means.require_there()
+        with tempfile.TemporaryDirectory(prefix="mailward-check-") as name:
+            work = Path(name)
+            subject = self._prove(self._manifest, work / "new")
+            if isinstance(subject, Gate):
+                self._outcomes.append(subject)
+            else:
+                self._basic(*subject)
+                if self._level is Level.STRINGENT:
+                    self._stringent(*subject, work)
+        return self._keep_report()
+
+    def _prove(self, manifest: Manifest, work: Path) -> tuple[Subject, Proof] | Gate:
+        """A set ready to be scanned with; or the gate that it failed on the way."""
+        work.mkdir()
         prepared = work / "prepared"
         prepared.mkdir()
+        sources = unpack(self._home, manifest, work / "shards")
+        self._means.progress("proving", 0, 0)
+        basic = self._level is Level.BASIC
         try:
             proof = prove(
                 sources,
                 prepared,
-                known_good=known_good,
+                known_good=self._means.some_known_good() if basic else (),
                 timeout_s=PROOF_TIMEOUT_S,
                 memory_bytes=PROOF_MEMORY_BYTES,
             )
         except TrialError as e:
-            return [Gate(name="trial", passed=False, detail=str(e)[:_CULPRIT_MAX])]
-    return [_signatures_gate(proof), _probes_gate(proof), _known_good_gate(proof)]
+            return gate("trial", False, str(e))
+        return Subject(self._home, manifest, sources, prepared, work), proof
+
+    def _basic(self, subject: Subject, proof: Proof) -> None:
+        self._at_fault.update(proof.at_fault)
+        before = _offered(self._home, self._manifest, Channel.RAPID, Channel.CERTIFIED)
+        self._outcomes += [
+            *trial_gates(proof),
+            bounds(subject.manifest, before, self._means.limits),
+        ]
+        self._basic_count = len(self._outcomes)
+
+    def _stringent(self, subject: Subject, proof: Proof, work: Path) -> None:
+        means, progress = self._means, self._means.progress
+        self._outcomes.append(readable(subject))
+        self._outcomes.append(patches(subject, progress))
+        workers = self._workers(subject)
+        here = LocalWorkers(subject)
+        self._outcomes.append(samples(subject, proof.probes_excluded, here, progress))
+        self._known_good(subject, workers)
+        if self._stop_for_exclusion and self.to_exclude:
+            self._outcomes.append(
+                gate("further-tests", False, "not run: signatures are being excluded first")
+            )
+            return
+        self._known_bad(subject, workers)
+        before = self._before(work)
+        self._outcomes += [
+            performance(subject, before, means.known_good, means.limits, progress),
+            journeys(subject, kept_sets(subject), progress),
+            swap(subject, before, progress),
+        ]
+
+    def _workers(self, subject: Subject) -> Workers:
+        if self._means.workers is None:
+            return LocalWorkers(subject)
+        return DaskWorkers(subject, self._means.workers)
+
+    def _known_good(self, subject: Subject, workers: Workers) -> None:
+        means = self._means
+        found = scan_all(subject, known_good.NAME, means.known_good, workers, means.progress)
+        self._at_fault |= known_good.at_fault(found)
+        self._outcomes.append(known_good.known_good(found))
+        if self._stop_for_exclusion and self._at_fault and not self.to_exclude:
+            why = f"{len(self._at_fault)} signatures at fault are too many without a person's look"
+            self._outcomes.append(NotRun("exclusion", why))
+
+    def _known_bad(self, subject: Subject, workers: Workers) -> None:
+        means = self._means
+        self._bad_index = known_bad.read(self._home)
+        places = known_bad.places(self._bad_index, means.known_bad)
+        self._bad_found = scan_all(subject, known_bad.NAME, places, workers, means.progress)
+        self._outcomes.append(known_bad.known_bad(self._bad_index, self._bad_found))
+
+    def _before(self, work: Path) -> Subject | None:
+        """The set that this one follows, prepared: the certified one, or else what rapid offers."""
+        manifest = _offered(self._home, self._manifest, Channel.CERTIFIED, Channel.RAPID)
+        if manifest is None:
+            return None
+        proved = self._prove(manifest, work / "before")
+        if isinstance(proved, Gate):
+            # It is not this set's fault. What needs it will say that it did not run.
+            why = f"{manifest.version} cannot be prepared any more: {proved.detail}"
+            self._outcomes.append(NotRun("set-before", why))
+            return None
+        return proved[0]
+
+    def _keep_report(self) -> QualityReport:
+        report = self._report(self._level, self._outcomes)
+        version = self._manifest.version
+        with self._home.lock():
+            candidates.save_report(self._home, version, report)
+            if candidates.report(self._home, version, Level.BASIC) is None:
+                # Stringent has run them all: rapid need not ask for them again.
+                basic = self._report(Level.BASIC, self._outcomes[: self._basic_count])
+                candidates.save_report(self._home, version, basic)
+            if report.passed:
+                known_bad.remember(self._home, self._bad_index, self._bad_found)
+        forget_old(self._home)
+        return report
+
+    def _report(self, level: Level, outcomes: Sequence[Gate | NotRun]) -> QualityReport:
+        return QualityReport(
+            level=level,
+            checked_at=self._now,
+            gates=tuple(each for each in outcomes if isinstance(each, Gate)),
+            not_run=tuple(
+                f"{each.name}: {each.why}" for each in outcomes if isinstance(each, NotRun)
+            ),
+        )
 
 
-def _unpack(home: Home, manifest: Manifest, folder: Path) -> list[Source]:
-    folder.mkdir()
-    sources = []
-    for shard in manifest.shards:
-        path = folder / shard.sha256
-        path.write_bytes(objects.get(home, shard))
-        sources.append(Source(shard.name, shard.kind, path))
-    return sources
-
-
-def _signatures_gate(proof: Proof) -> Gate:
-    """S3: bad signatures are named; too many of them condemn the set."""
-    active = sum(engine.signatures for engine in proof.engines)
-    detail = ", ".join(
-        f"{e.engine}: {e.signatures} active, {e.refused_count} bad" for e in proof.engines
-    )
-    if proof.unused_signatures:
-        detail += f"; {proof.unused_signatures} carried for other products, no engine reads them"
-    return Gate(
-        name="signatures",
-        passed=(active > 0 or proof.unused_signatures > 0)
-        and not any(_too_many_bad(engine) for engine in proof.engines),
-        detail=detail,
-        culprits=_culprits(
-            f"{r.signature} ({r.shard}{f', line {r.line}' if r.line else ''}): {r.reason}"
-            for engine in proof.engines
-            for r in engine.refused
-        ),
-    )
-
-
-def _too_many_bad(engine: EngineTrial) -> bool:
-    total = engine.signatures + engine.refused_count
-    return engine.refused_count > max(1, total * BAD_SHARE_MAX)  # S3
-
-
-def _probes_gate(proof: Proof) -> Gate:
-    missing = proof.probes_missing
-    return Gate(
-        name="probes",
-        passed=not missing,
-        detail=f"{proof.probes_found} of {proof.probes_found + len(missing)} found",
-        culprits=_culprits(missing),
-    )
-
-
-def _known_good_gate(proof: Proof) -> Gate:
-    return Gate(
-        name="known-good",
-        passed=not proof.false_positives,
-        detail=f"{len(proof.false_positives)} hits in {proof.known_good_scanned} files",
-        culprits=_culprits(proof.false_positives),
-    )
-
-
-def _bounds_gate(manifest: Manifest, before: Manifest | None) -> Gate:
-    if before is None or before.signatures <= _SMALL_SET:
-        return Gate(name="bounds", passed=True, detail="no set before it to compare with")
-    low, high = _SHARE_OF_BEFORE
-    shares = {
-        "signatures": manifest.signatures / before.signatures,
-        "bytes": manifest.size_bytes / max(before.size_bytes, 1),
-    }
-    return Gate(
-        name="bounds",
-        passed=all(low <= share <= high for share in shares.values()),
-        detail=f"against {before.version}: "
-        + ", ".join(f"{what} {share:.1%}" for what, share in shares.items()),
-        culprits=_culprits(
-            f"{what}: {share:.1%} of {before.version}, {low:.0%} to {high:.0%} allowed"
-            for what, share in shares.items()
-            if not low <= share <= high
-        ),
-    )
-
-
-def _culprits(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name[:_CULPRIT_MAX] for name in list(names)[:_CULPRITS_MAX])
+def _offered(home: Home, manifest: Manifest, *channels: Channel) -> Manifest | None:
+    """What the first of ``channels`` offers that offers another set than this one."""
+    signed = Signed.load(home)
+    for channel in channels:
+        version = history.current(home, signed, channel).version
+        if version is not None and version != manifest.version:
+            return history.manifest(home, signed, channel, version)
+    return None

@@ -5,13 +5,12 @@ the basic tests, certified one that passed the stringent ones; ``forced`` is the
 recorded in the report that agents see.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
-from tuf.api.metadata import Snapshot, Targets
 
 from mailward.definitions.model import (
     ENGINE_LEVEL,
@@ -21,12 +20,15 @@ from mailward.definitions.model import (
     Level,
     Manifest,
     QualityReport,
+    Rollout,
     Version,
 )
 from mailward.errors import PublishError, UsageError
-from mailward.publish import candidates, history, keys, metadata, objects
-from mailward.publish.home import Home
-from mailward.publish.metadata import VALID_FOR, ChannelChange, Signed
+from mailward.publish import candidates, history, metadata, objects
+from mailward.publish.home import Home, write_in_order
+from mailward.publish.keys import ROLES, Keyring
+from mailward.publish.metadata import VALID_FOR, ChannelChange, Signed, Signing, unchanged
+from mailward.publish.passphrases import Secrets
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,12 @@ _WITHDRAWN_MAX = 200
 """Kept in current.json, the newest: who still has an older one takes what is offered anyway."""
 
 _REASON_MAX = 1000
+
+_ROLLOUT_MAX_HOURS = 720.0
+"""What agents accept."""
+
+_KEYS_MAX = 20
+"""Of one role: root metadata is read by every agent."""
 
 _LEVEL_FOR = {Channel.RAPID: Level.BASIC, Channel.CERTIFIED: Level.STRINGENT}
 
@@ -47,26 +55,47 @@ class Publisher:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         valid_for: Mapping[str, timedelta] = VALID_FOR,
+        secrets: Secrets | None = None,
+        more_keys: Sequence[Path] = (),
     ) -> None:
+        """``more_keys``: folders with private keys beside the publisher's own."""
         self.home = Home(folder)
+        self.secrets = secrets or Secrets()
+        self.keyring = Keyring(self.home.keys, self.secrets, more_keys)
         self._clock = now
         self._valid_for = valid_for
 
-    def init(self) -> Path:
+    def init(
+        self,
+        *,
+        key_counts: Mapping[str, int] | None = None,
+        thresholds: Mapping[str, int] | None = None,
+        encrypted: bool = False,
+    ) -> Path:
         """Make keys and an empty repository; the file of the root of trust that agents need.
 
-        Raises UsageError if there is one already.
+        ``key_counts`` and ``thresholds``: for root and targets, how many keys there are and how
+        many of them must sign; 1. ``encrypted``: with a passphrase. Raises UsageError if there is a
+        repository already, PublishError. May be repeated until it is done.
         """
+        counts, needed = dict(key_counts or {}), dict(thresholds or {})
+        _require_possible(counts, needed)
         with self.home.lock():
             if (self.home.metadata / "timestamp.json").exists():
                 raise UsageError(f"{self.home.folder} already holds a repository: nothing changed")
-            now = self._now()
-            offers = [_nothing_yet(channel, now) for channel in Channel]
+            signing = self.signing()
+            signers = {
+                role: [
+                    self.keyring.make(role, encrypted=encrypted) for _ in range(counts.get(role, 1))
+                ]
+                for role in ROLES
+            }
+            offers = [_nothing_yet(channel, signing.now) for channel in Channel]
             changes = {
                 offer.channel: ChannelChange({history.current_path(offer.channel): offer.to_json()})
                 for offer in offers
             }
-            metadata.create(self.home, changes, now, self._valid_for)
+            write_in_order(metadata.first(signing, signers, needed, changes))
         log.info("repository made", folder=str(self.home.folder))
         return self.root_file
 
@@ -75,20 +104,27 @@ class Publisher:
         """What to hand to administrators, by a way that they trust."""
         return self.home.metadata / "1.root.json"
 
-    def publish(self, version: Version, forced: str | None = None) -> Current:
+    def publish(
+        self, version: Version, forced: str | None = None, rollout_hours: float | None = None
+    ) -> Current:
         """Offer a built set in the rapid channel. Repeating it changes nothing.
 
-        ``forced``: the reason to do so without a passing report. Raises UsageError, PublishError
-        (a gate failed, a key is missing, a newer set was offered already), BusyError.
+        ``forced``: the reason to do so without a passing report. ``rollout_hours``: over how many
+        hours agents take it, each by a stable hash of its own; None, at once. For the set that is
+        offered already it changes the roll-out, counted from its start; 0 ends it. Raises
+        UsageError, PublishError (a gate failed, a key is missing, a newer set was offered already),
+        BusyError.
         """
-        return self._release(version, Channel.RAPID, forced)
+        return self._release(version, Channel.RAPID, forced, rollout_hours)
 
-    def promote(self, version: Version, forced: str | None = None) -> Current:
+    def promote(
+        self, version: Version, forced: str | None = None, rollout_hours: float | None = None
+    ) -> Current:
         """Offer a built set in the certified channel: the same content, more evidence.
 
         See ``publish``.
         """
-        return self._release(version, Channel.CERTIFIED, forced)
+        return self._release(version, Channel.CERTIFIED, forced, rollout_hours)
 
     def withdraw(
         self, version: Version, reason: str, channel: Channel | None = None
@@ -109,43 +145,82 @@ class Publisher:
                 )
             offers = {c: self._without(signed, c, version, reason) for c in where}
             changes = {c: _change(signed, c, offer, {}) for c, offer in offers.items()}
-            metadata.commit(self.home, signed, changes, self._now(), self._valid_for)
+            write_in_order(metadata.prepare(self.signing(), signed, changes))
         log.info("set withdrawn", version=str(version), channels=[str(c) for c in where])
         return offers
 
     def refresh_timestamp(self) -> datetime:
         """Sign the timestamp anew, so that agents go on believing it; until when they will.
 
-        With it whatever of snapshot and channels has less than half of its time left, as far as its
-        key is here. Run it several times a day.
+        With it whatever other role has less than half of its time left, as far as its keys are
+        here. Run it several times a day.
         """
         with self.home.lock():
-            signed, now = Signed.load(self.home), self._now()
-            # Signed again as they are; the snapshot names them, so it goes along.
-            changes = {
-                channel: ChannelChange({}, frozenset(role.signed.targets))
-                for channel, role in signed.channels.items()
-                if self._is_ageing(role.signed, channel, now)
-                and keys.path_of(self.home.keys, channel).exists()
-            }
-            renew = self._is_ageing(signed.snapshot.signed, "snapshot", now)
-            metadata.commit(self.home, signed, changes, now, self._valid_for, renew_snapshot=renew)
-            return signed.timestamp.signed.expires
+            signed = Signed.load(self.home)
+            write_in_order(metadata.prepare(self.signing(), signed))
+            renewed = self._renew(signed)
+        log.info("timestamp refreshed", renewed=sorted(renewed))
+        return signed.timestamp.signed.expires
+
+    def _renew(self, signed: Signed) -> set[str]:
+        """By itself, so that what cannot be renewed does not hold up the timestamp."""
+        ageing = self._ageing(signed)
+        if not ageing:
+            return ageing
+        signing = self.signing()
+        changes = {
+            channel: unchanged(role)
+            for channel, role in signed.channels.items()
+            if channel in ageing
+        }
+        renew = ageing & {"targets", "snapshot"}
+        writes = metadata.prepare(signing, signed, changes, renew=renew)
+        if "root" in ageing:
+            root_signers = signing.keyring.signers(signed.trusted("root"))
+            writes.append(metadata.next_root(signing, signed.root, root_signers))
+        write_in_order(writes)
+        return ageing
+
+    def is_refresh_due(self, after: timedelta) -> bool:
+        """Whether the timestamp is older than ``after``, or another role ought to be renewed and
+        can be; also if a clock that was ahead has signed one."""
+        signed = Signed.load(self.home)
+        left = signed.timestamp.signed.expires - self._now()
+        age = self._valid_for["timestamp"] - left
+        return not timedelta(0) <= age < after or bool(self._ageing(signed))
+
+    def _ageing(self, signed: Signed) -> set[str]:
+        now = self._now()
+        return {
+            name
+            for name, role in signed.roles().items()
+            if name != "timestamp"
+            and metadata.is_ageing(role.expires, now, self._valid_for[name])
+            and self.keyring.can_sign(signed.trusted(name))
+        }
+
+    def signing(self) -> Signing:
+        """What it takes to sign now."""
+        return Signing(self.home, self.keyring, self._now(), self._valid_for)
 
     def _now(self) -> datetime:
         return self._clock().astimezone(UTC).replace(microsecond=0)
 
-    def _is_ageing(self, role: Snapshot | Targets, name: str, now: datetime) -> bool:
-        return role.expires - now < self._valid_for[name] / 2
-
-    def _release(self, version: Version, channel: Channel, forced: str | None) -> Current:
+    def _release(
+        self, version: Version, channel: Channel, forced: str | None, rollout_hours: float | None
+    ) -> Current:
+        if rollout_hours is not None and not 0 <= rollout_hours <= _ROLLOUT_MAX_HOURS:
+            raise UsageError(
+                f"a roll-out over {rollout_hours:g} hours: at most {_ROLLOUT_MAX_HOURS:g} are"
+                " possible"
+            )
         with self.home.lock():
             signed = Signed.load(self.home)
             candidate = candidates.load(self.home, version)
             report = self._report(version, _LEVEL_FOR[channel], forced)
             offer = history.current(self.home, signed, channel)
             if offer.version == version:
-                return offer
+                return self._change_rollout(signed, offer, rollout_hours)
             self._require_newer(signed, channel, version)
             patches = objects.make_patches(
                 self.home, candidate.shards, history.published_sets(self.home, signed)
@@ -165,13 +240,23 @@ class Publisher:
                     "version": version,
                     "published_at": now,
                     "engine_level": manifest.engine_level,
-                    "rollout": None,
+                    "rollout": _rollout(now, rollout_hours),
                 }
             )
             files = {history.manifest_path(channel, version): _manifest_bytes(manifest)}
             change = {channel: _change(signed, channel, offer, files)}
-            metadata.commit(self.home, signed, change, now, self._valid_for)
+            write_in_order(metadata.prepare(self.signing(), signed, change))
         log.info("set published", version=str(version), channel=str(channel), forced=forced)
+        return offer
+
+    def _change_rollout(self, signed: Signed, offer: Current, hours: float | None) -> Current:
+        wanted = _rollout(offer.rollout.start if offer.rollout else offer.published_at, hours)
+        if hours is None or wanted == offer.rollout:
+            return offer
+        offer = offer.model_copy(update={"rollout": wanted})
+        change = {offer.channel: _change(signed, offer.channel, offer, {})}
+        write_in_order(metadata.prepare(self.signing(), signed, change))
+        log.info("roll-out changed", version=str(offer.version), channel=str(offer.channel))
         return offer
 
     def _report(self, version: Version, level: Level, forced: str | None) -> QualityReport:
@@ -187,10 +272,9 @@ class Publisher:
         return report.model_copy(update={"forced": forced[:_REASON_MAX]})
 
     def _require_newer(self, signed: Signed, channel: Channel, version: Version) -> None:
-        for each in Channel:
-            reason = history.current(self.home, signed, each).withdrawn.get(str(version))
-            if reason is not None:
-                raise PublishError(f"{version} was withdrawn from {each}: {reason}: build anew")
+        reason = history.withdrawn(self.home, signed, version)
+        if reason:
+            raise PublishError(f"{version} was withdrawn {reason}: build anew")
         # S7: agents refuse to go back.
         newest = max(history.offered_versions(self.home, signed, channel), default=None)
         if newest is not None and version < newest:
@@ -210,6 +294,20 @@ class Publisher:
             now = self._now()
             update |= {"version": max(left, default=None), "published_at": now, "rollout": None}
         return offer.model_copy(update=update)
+
+
+def _require_possible(counts: Mapping[str, int], thresholds: Mapping[str, int]) -> None:
+    for role in ROLES:
+        count, threshold = counts.get(role, 1), thresholds.get(role, 1)
+        if not 1 <= threshold <= count <= _KEYS_MAX:
+            raise UsageError(
+                f"{role}: {threshold} of {count} keys cannot sign: have 1 to {_KEYS_MAX} keys, and"
+                " let at least one and at most all of them be needed"
+            )
+
+
+def _rollout(start: datetime, hours: float | None) -> Rollout | None:
+    return Rollout(start=start, hours=hours) if hours else None
 
 
 def _nothing_yet(channel: Channel, now: datetime) -> Current:

@@ -1,32 +1,44 @@
 """A static HTTP server for the public folder: what nginx would do, for those without one.
 
-Reading only: GET and HEAD, ranges, ETag, no listings, nothing outside the folder. Signatures
-protect the content, so plain HTTP is safe to use; who fetches what is visible to the network.
+Reading only: GET and HEAD, ranges, ETag, gzip for JSON, no listings, nothing outside the folder;
+limits for each client. Signatures protect the content, so plain HTTP is safe to use; who fetches
+what is visible to the network.
 """
 
 import asyncio
 import contextlib
+import gzip
+import math
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import anyio
+import h11
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mailward.errors import TemporaryError, UsageError
+from mailward.publish.limits import Gatekeeper, Limits
 
 log = structlog.get_logger(__name__)
 
 _CONNECTIONS_MAX = 1000
-"""At once; further ones get 503 and come again."""
+"""Of all clients at once; further ones get 503 and come again."""
+
+_REQUEST_WITHIN_S = 10.0
+"""From connecting, or from a request's first byte, to its last; then the connection is closed."""
 
 _KEEP_ALIVE_S = 15
 _HEADERS_MAX_BYTES = 16 * 1024
@@ -37,21 +49,31 @@ _IMMUTABLE = "public, max-age=86400, immutable"
 """Every name but the timestamp's holds a number or a hash, and is never given other content."""
 
 
-def application(folder: Path) -> Starlette:
-    """The ASGI application that serves ``folder``. Raises UsageError if there is none."""
+_COMPRESSED_MAX_BYTES = 1024 * 1024
+"""Larger JSON is not compressed: it would cost more time than it saves, for anybody who asks."""
+
+_COMPRESSED_FILES = 64
+"""Kept compressed: what agents fetch at the moment is a handful of files."""
+
+
+def _application(folder: Path, gatekeeper: Gatekeeper) -> Starlette:
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder to serve")
     files = _Files(directory=folder)
-    return Starlette(routes=[Mount("/", files)], middleware=[Middleware(_AccessLog)])
+    middleware = [Middleware(_AccessLog), Middleware(_RateLimit, gatekeeper=gatekeeper)]
+    return Starlette(routes=[Mount("/", files)], middleware=middleware)
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, host: str, port: int) -> AsyncIterator[int]:
+async def serving(
+    folder: Path, host: str, port: int, limits: Limits | None = None
+) -> AsyncIterator[int]:
     """Serve ``folder`` meanwhile; the port, which ``port`` 0 leaves to the system.
 
     Raises UsageError if there is no such folder, TemporaryError if the address cannot be used.
     """
-    app, listening = application(folder), _listen(host, port)
+    gatekeeper = Gatekeeper(limits or Limits())
+    app, listening = _application(folder, gatekeeper), _listen(host, port)
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -62,7 +84,7 @@ async def serving(folder: Path, host: str, port: int) -> AsyncIterator[int]:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
         h11_max_incomplete_event_size=_HEADERS_MAX_BYTES,
-        http="h11",
+        http=_protocol(gatekeeper),
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listening]))
@@ -107,6 +129,56 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
+def _protocol(gatekeeper: Gatekeeper) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1 with what it does not bound: connections of one client, and the time that
+    a request takes to arrive."""
+
+    class Protocol(H11Protocol):
+        _address = ""
+        _waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+            super().connection_made(transport)
+            self._address = self.client[0] if self.client else ""
+            if not gatekeeper.connect(self._address):
+                log.info("client has too many connections", client=self._address)
+                transport.write(_TOO_MANY_CONNECTIONS)
+                transport.close()
+                return
+            self._await_request()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            gatekeeper.disconnect(self._address)
+            self._arrived()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            super().data_received(data)
+            if self.conn.their_state is h11.IDLE:  # only a part of a request is here
+                self._await_request()
+            else:
+                self._arrived()
+
+        def _await_request(self) -> None:
+            if self._waiting is None:
+                self._waiting = self.loop.call_later(_REQUEST_WITHIN_S, self.transport.close)
+
+        def _arrived(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+    return Protocol
+
+
+_TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
 class _Files(StaticFiles):
     """Starlette's static files; names that begin with a dot are files still being written."""
 
@@ -116,11 +188,81 @@ class _Files(StaticFiles):
         return super().lookup_path(path)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """See StaticFiles; tells caches what may change."""
+        """See StaticFiles; compresses, and tells caches what may change."""
         response = await super().get_response(path, scope)
+        if path.endswith(".json"):
+            response.headers["Vary"] = "Accept-Encoding"
+            if isinstance(response, FileResponse):
+                response = await _compressed(response, Headers(scope=scope))
         changes = path == "metadata/timestamp.json"
         response.headers["Cache-Control"] = "no-cache" if changes else _IMMUTABLE
         return response
+
+    def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:
+        """See StaticFiles; the compressed form has an ETag of its own."""
+        if super().is_not_modified(response_headers, request_headers):
+            return True
+        if not _wants_gzip(request_headers):
+            return False
+        known = [tag.strip() for tag in request_headers.get("if-none-match", "").split(",")]
+        return _compressed_etag(response_headers["etag"]) in known
+
+
+def _wants_gzip(headers: Headers) -> bool:
+    """RFC 9110, section 12.5.3. A range is one of the plain content."""
+    for coding in headers.get("accept-encoding", "").lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";")
+        if name == "gzip":
+            return weight not in ("q=0", "q=0.0", "q=0.00", "q=0.000") and "range" not in headers
+    return False
+
+
+def _compressed_etag(etag: str) -> str:
+    return f'{etag[:-1]}-gzip"'
+
+
+async def _compressed(response: FileResponse, wanted: Headers) -> Response:
+    status = response.stat_result
+    if status is None or status.st_size > _COMPRESSED_MAX_BYTES or not _wants_gzip(wanted):
+        return response
+    path = str(response.path)
+    content = await anyio.to_thread.run_sync(_gzip, path, status.st_mtime_ns, status.st_size)
+    if content is None:
+        return response
+    headers = {
+        "Content-Encoding": "gzip",
+        "ETag": _compressed_etag(response.headers["etag"]),
+        "Last-Modified": response.headers["last-modified"],
+        "Vary": "Accept-Encoding",
+    }
+    return Response(content, media_type="application/json", headers=headers)
+
+
+@lru_cache(maxsize=_COMPRESSED_FILES)
+def _gzip(path: str, mtime_ns: int, size: int) -> bytes | None:
+    """A file compressed; None if it is not that file any more: it is then sent as it is."""
+    content = Path(path).read_bytes()
+    status = os.stat(path)
+    if (status.st_mtime_ns, status.st_size, len(content)) != (mtime_ns, size, size):
+        return None
+    return gzip.compress(content, mtime=0)
+
+
+class _RateLimit:
+    """Requests of one client over time."""
+
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+        self._app = app
+        self._gatekeeper = gatekeeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        wait_s = self._gatekeeper.wait_s(client[0] if client else "")
+        if scope["type"] != "http" or not wait_s:
+            await self._app(scope, receive, send)
+            return
+        refusal = Response(status_code=429, headers={"Retry-After": str(math.ceil(wait_s))})
+        await refusal(scope, receive, send)
 
 
 class _AccessLog:

@@ -50,7 +50,7 @@ class Preparation:
     unnamed: int = 0
     """How many more were left out."""
     excluded: tuple[str, ...] = ()
-    """Switched off by the set (``scan.excluded``): noted by ``prepared.prepare``, not by engines."""
+    """Switched off by the set (``scan.excluded``): ``prepared.prepare`` notes it."""
 
     @property
     def refused_count(self) -> int:

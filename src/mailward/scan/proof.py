@@ -184,9 +184,7 @@ def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) ->
     return {
         "engines": [_engine_trial(p, load_ms).model_dump(mode="json") for p in preparations],
         "unused_signatures": sum(
-            _count_lines(s.path)
-            for s in sources
-            if s.kind not in read | NO_SIGNATURES
+            _count_lines(s.path) for s in sources if s.kind not in read | NO_SIGNATURES
         ),
         "probes_found": found,
         "probes_missing": missing,

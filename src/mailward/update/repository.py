@@ -1,10 +1,9 @@
-"""A repository as an agent sees it: python-tuf's metadata binds manifests, manifests bind shards."""
+"""A repository as an agent sees it: signed metadata binds manifests, manifests bind shards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backports import zstd
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -15,6 +14,7 @@ from tuf.api.exceptions import (
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from mailward.definitions import frames
 from mailward.definitions.model import (
     CURRENT_MAX_BYTES,
     MANIFEST_MAX_BYTES,
@@ -32,47 +32,78 @@ from mailward.update.fetch import Fetcher, NotThereError
 _METADATA_MAX_BYTES = 5 * 1024 * 1024
 """Of any metadata file; python-tuf bounds each role more tightly."""
 
-_PATCH_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 31}
-"""A patch's frame looks back over the whole old content: up to 2 GiB, zstd's own maximum."""
 
-_STEP_BYTES = 1024 * 1024
-"""Unpacked at a time."""
+class SignedFiles:
+    """The targets of a TUF repository, each verified. ``trusted_dir`` keeps the verified metadata.
 
-_OBJECT_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 27}
-"""What zstd readers accept without being asked: 128 MiB of memory."""
+    ``root`` is where all trust begins; making one asks the repository nothing. Raises TrustError if
+    ``root`` is no root metadata.
+    """
 
-
-class Repository:
-    """One visit to a repository. ``trusted_dir`` keeps its verified metadata between visits."""
-
-    def __init__(self, address: str, root: bytes, trusted_dir: Path, fetcher: Fetcher) -> None:
-        base = address.rstrip("/")
+    def __init__(
+        self, metadata_url: str, targets_url: str, root: bytes, trusted_dir: Path, fetcher: Fetcher
+    ) -> None:
         trusted_dir.mkdir(parents=True, exist_ok=True)
-        self._base = base
-        self._fetcher = fetcher
-        self._cache = trusted_dir / "cache"
-        with _in_our_words(base):
+        self._where = metadata_url.rstrip("/").removesuffix("/metadata")
+        with _in_our_words(self._where):
             self._updater = Updater(
                 metadata_dir=str(trusted_dir),
-                metadata_base_url=f"{base}/metadata/",
-                target_base_url=f"{base}/targets/",
+                metadata_base_url=metadata_url,
+                target_base_url=targets_url,
                 fetcher=_TufFetcher(fetcher),
                 bootstrap=root,
             )
 
     def refresh(self) -> None:
         """Root, timestamp, snapshot, targets. Raises TrustError or FetchError."""
-        with _in_our_words(self._base):
+        with _in_our_words(self._where):
             self._updater.refresh()
+
+    def read(self, name: str, max_bytes: int, copy: Path) -> bytes:
+        """A target's content, from ``copy`` if that still is what the metadata says, else fetched.
+
+        Raises TrustError or FetchError; then ``copy`` is as it was.
+        """
+        with _in_our_words(self._where):
+            info = self._updater.get_targetinfo(name)
+            if info is None:
+                raise TrustError(f"{self._where}: the repository's signed metadata names no {name}")
+            if info.length > max_bytes:
+                raise TrustError(
+                    f"{self._where}: {name} has {info.length} bytes, {max_bytes} allowed"
+                )
+            if self._updater.find_cached_target(info, str(copy)) is None:
+                self._updater.download_target(info, str(copy))
+            return copy.read_bytes()
+
+
+class Repository:
+    """One visit to a repository. ``trusted_dir`` keeps its verified metadata between visits."""
+
+    def __init__(self, address: str, root: bytes, trusted_dir: Path, fetcher: Fetcher) -> None:
+        self._base = address.rstrip("/")
+        self._fetcher = fetcher
+        self._cache = trusted_dir / "cache"
+        self._signed = SignedFiles(
+            f"{self._base}/metadata/", f"{self._base}/targets/", root, trusted_dir, fetcher
+        )
+
+    def refresh(self) -> None:
+        """Root, timestamp, snapshot, targets. Raises TrustError or FetchError."""
+        self._signed.refresh()
 
     def current(self, channel: Channel) -> Current:
         """What a channel offers. Raises TrustError or FetchError."""
-        raw = self._target(f"{channel}/current.json", CURRENT_MAX_BYTES, f"{channel}.current")
+        raw = self._signed.read(
+            f"{channel}/current.json", CURRENT_MAX_BYTES, self._cache / f"{channel}.current"
+        )
         return trust.read_current(raw, channel)
 
     def manifest(self, channel: Channel, version: Version, set_max_bytes: int) -> Manifest:
         """A set's manifest. Raises TrustError or FetchError."""
-        raw = self._target(f"{channel}/{version}.json", MANIFEST_MAX_BYTES, f"{channel}.manifest")
+        raw = self._signed.read(
+            f"{channel}/{version}.json", MANIFEST_MAX_BYTES, self._cache / f"{channel}.manifest"
+        )
         return trust.read_manifest(raw, channel, version, set_max_bytes)
 
     def shard(self, shard: Shard) -> Iterator[bytes]:
@@ -80,56 +111,13 @@ class Repository:
         sha = shard.sha256
         url = f"{self._base}/objects/{sha[:2]}/{sha}.zst"
         frame = self._fetcher.fetch(url, shard.object_bytes)
-        return _unpack(frame, zstd.ZstdDecompressor(options=_OBJECT_OPTIONS), shard, url)
+        return frames.unpack_object(frame, shard.size_bytes, url)
 
     def patched(self, shard: Shard, patch: Patch, old: bytes) -> Iterator[bytes]:
         """A shard's content, made from the ``old`` one by a patch; bounded like ``shard``."""
         url = f"{self._base}/patches/{patch.new[:2]}/{patch.new}/{patch.old}.zst"
         frame = self._fetcher.fetch(url, patch.size_bytes)
-        prefix = zstd.ZstdDict(old, is_raw=True).as_prefix
-        return _unpack(frame, zstd.ZstdDecompressor(prefix, options=_PATCH_OPTIONS), shard, url)
-
-    def _target(self, path: str, max_bytes: int, cached_as: str) -> bytes:
-        """A TUF target, from the cache if that still is what the metadata says."""
-        cached = self._cache / cached_as
-        with _in_our_words(self._base):
-            info = self._updater.get_targetinfo(path)
-            if info is None:
-                raise TrustError(f"{self._base}: the repository's signed metadata names no {path}")
-            if info.length > max_bytes:
-                raise TrustError(
-                    f"{self._base}: {path} has {info.length} bytes, {max_bytes} allowed"
-                )
-            if self._updater.find_cached_target(info, str(cached)) is None:
-                self._updater.download_target(info, str(cached))
-            return cached.read_bytes()
-
-
-def _unpack(
-    frame: Iterator[bytes], decompressor: zstd.ZstdDecompressor, shard: Shard, url: str
-) -> Iterator[bytes]:
-    """Decompress in steps, never more than the shard's size (S1)."""
-    left = shard.size_bytes
-    try:
-        for compressed in frame:
-            chunk = decompressor.decompress(compressed, max_length=_STEP_BYTES)
-            while True:
-                left -= len(chunk)
-                if left < 0:
-                    raise TrustError(
-                        f"{url}: unpacks to more than the {shard.size_bytes} bytes named"
-                    )
-                if chunk:
-                    yield chunk
-                if decompressor.eof or decompressor.needs_input:
-                    break
-                chunk = decompressor.decompress(b"", max_length=_STEP_BYTES)
-            if decompressor.eof:
-                break
-    except zstd.ZstdError as e:
-        raise TrustError(f"{url}: not a whole zstd frame: {e}") from e
-    if left or not decompressor.eof:
-        raise TrustError(f"{url}: {left} of {shard.size_bytes} bytes missing")
+        return frames.unpack_patch(frame, old, shard.size_bytes, url)
 
 
 class _TufFetcher(FetcherInterface):
