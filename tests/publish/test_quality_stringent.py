@@ -172,7 +172,9 @@ def running(home: Home, place: Place, tmp_path: Path) -> Iterator[Callable[[], A
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        code = "from mailward.cli.repo import app; app()"
+        # A shell that starts tests in the background has SIGINT ignored, and children inherit that.
+        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{heed}; from mailward.cli.repo import app; app()"
         words = ["check", str(version), "--repo", str(home.folder), "--level", "stringent"]
         words += ["--known-good", str(place.clean)]
         started.append(
