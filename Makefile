@@ -23,6 +23,7 @@ lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --scripts-are-modules scripts/tuf-conformance-client
 	$(BIN)/lint-imports
 
 bench: $(READY) ## run the benchmarks (ratios measured in one run)

@@ -8,28 +8,39 @@ Limits live here too, each with its unit and the reason for its default.
 
 import os
 import tomllib
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from mailward import schedule
 from mailward.errors import ConfigError
 
 MIB = 1024 * 1024
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Hours = Annotated[float, Field(gt=0, le=8_760)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _checked(text: str, parse: Callable[[str], object]) -> str:
+    try:
+        parse(text)
+    except ConfigError as e:
+        raise ValueError(str(e)) from e
+    return text
 
 
 class Action(StrEnum):
@@ -115,22 +126,72 @@ class PolicySettings(_Section):
 
 
 class ChannelSettings(_Section):
-    """One channel."""
+    """One channel, with the defaults of rapid."""
 
-    enabled: bool = Field(description="take sets from this channel")
+    enabled: bool = Field(False, description="take sets from this channel")
+    schedule: str = Field("hourly", description="when to look for new ones")
+    stale_after_h: Hours = Field(
+        6.0, description="without a check that succeeded, after which status and the log raise it"
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_schedule(cls, text: str) -> str:
+        return _checked(text, schedule.parse)
+
+
+class CertifiedSettings(ChannelSettings):
+    """The certified channel: on, daily."""
+
+    enabled: bool = Field(True, description="take sets from this channel")
+    schedule: str = Field("daily", description="when to look for new ones")
+    stale_after_h: Hours = Field(
+        72.0, description="without a check that succeeded, after which status and the log raise it"
+    )
 
 
 class UpdateSettings(_Section):
     """Where definitions come from."""
 
     repository: str = Field(
-        "", description="address of the repository: https://, http:// or file://; empty: none"
+        "",
+        description="address of the repository: https://, http://, ftps://, ftp:// or file://; "
+        "empty: none",
+    )
+    mirrors: tuple[str, ...] = Field(
+        (), description="further addresses of the same repository, tried in this order"
     )
     root: Path | None = Field(
         None, description="the publisher's root.json as handed over, the start of all trust"
     )
-    certified: ChannelSettings = ChannelSettings(enabled=True)
-    rapid: ChannelSettings = ChannelSettings(enabled=False)
+    certified: CertifiedSettings = CertifiedSettings()
+    rapid: ChannelSettings = ChannelSettings()
+    timezone: str = Field(
+        "", description="of times in schedules, e.g. Europe/Vienna; empty: this computer's"
+    )
+    proxy: str = Field(
+        "",
+        description="for https:// and http://, e.g. http://proxy.example:3128; empty: as "
+        "https_proxy, http_proxy and no_proxy in the environment say",
+    )
+    proxy_login: Path | None = Field(
+        None, description="file with one line user:password for the proxy, for its owner only"
+    )
+    ca_file: Path | None = Field(
+        None, description="certificates (PEM) to trust in place of the system's, for TLS"
+    )
+    client_cert: Path | None = Field(
+        None, description="certificate (PEM) to show to servers that ask for one"
+    )
+    client_key: Path | None = Field(
+        None, description="its private key (PEM, no password); not set: in the same file"
+    )
+    ftp_login: Path | None = Field(
+        None, description="file with one line user:password for FTP; not set: anonymous"
+    )
+    ftp_passive: bool = Field(
+        True, description="we open FTP's data connections; false (active): the server does"
+    )
     timeout_s: Seconds = Field(30.0, description="for a connection and for each read from it")
     total_timeout_s: Seconds = Field(1800.0, description="for one file, start to end")
     min_bytes_per_s: Positive = Field(
@@ -139,12 +200,22 @@ class UpdateSettings(_Section):
     max_set_bytes: Positive = Field(
         8 * 1024 * MIB, description="contents of a set together; larger ones are refused"
     )
+    known_good: Path | None = Field(
+        None,
+        description="folder of your own good mail, a message a file; a set that finds anything in "
+        "it fails its trial",
+    )
     trial_timeout_s: Seconds = Field(
         600.0, description="for preparing and probing a set in its child process"
     )
     trial_memory_bytes: Positive = Field(
         4096 * MIB, description="private memory of the trial's child process"
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        return _checked(name, schedule.zone)
 
 
 class StoreSettings(_Section):

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from enum import StrEnum
 
 import structlog
 
@@ -12,7 +13,8 @@ from mailward.doors.smtp import Gateway
 from mailward.errors import ConfigError
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.pool import ScanPool
-from mailward.update.agent import Agent, Progress
+from mailward.update.agent import Agent, Progress, enabled_channels
+from mailward.update.service import UpdateService
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,19 @@ def quarantine(config: Config) -> Quarantine:
 def pool(config: Config) -> ScanPool:
     """The worker processes that scan."""
     return ScanPool(store(config), config.scan)
+
+
+def update_service(config: Config) -> UpdateService | None:
+    """The agent by schedule; None without a repository, or with no channel enabled."""
+    if not config.update.repository or not list(enabled_channels(config.update)):
+        return None
+    return UpdateService(config.update, store(config), agent(config), config.trust_dir)
+
+
+class Only(StrEnum):
+    """A part of `mailward run` that can run by itself."""
+
+    UPDATE = "update"
 
 
 class Service:
@@ -63,10 +78,20 @@ class Service:
         await self._parts.aclose()
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, only: Only | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    async with Service(config) as service:
-        log.info("serving", smtp=f"{service.gateway.host}:{service.gateway.port}")
+    updates = update_service(config)
+    if only is Only.UPDATE and updates is None:
+        raise ConfigError("--only update: set update.repository and enable a channel")
+    async with AsyncExitStack() as parts:
+        if only is None:
+            service = await parts.enter_async_context(Service(config))
+            log.info("serving", smtp=f"{service.gateway.host}:{service.gateway.port}")
+        if updates is None:
+            log.warning("no updates by schedule: no update.repository, or no channel enabled")
+        else:
+            keeping = asyncio.create_task(updates.run(), name="updates")
+            parts.callback(keeping.cancel)
         await until_told_to_stop()
         log.info("stopping")
 

@@ -1,6 +1,8 @@
 """`mailward update`, `status` and `config`, as an administrator meets them."""
 
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from mailward.cli.app import app
 from mailward.definitions.model import Level, Version
-from mailward.errors import ConfigError, FetchError
+from mailward.definitions.store import Store
+from mailward.errors import BusyError, ConfigError, FetchError, UsageError
 from mailward.publish import quality
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
@@ -112,3 +115,71 @@ def test_a_wrong_configuration_is_refused_and_the_key_named(
 
 def test_a_configuration_that_is_named_but_not_there_is_an_error(tmp_path: Path) -> None:
     assert isinstance(_run(tmp_path / "none.toml", "config", "check").exception, ConfigError)
+
+
+def test_update_from_a_folder_takes_a_copy_of_the_repository(
+    config_file: Path, published: Version, tmp_path: Path
+) -> None:
+    public = next(tmp_path.rglob("objects")).parent
+    stick = shutil.copytree(public, tmp_path / "a stick")
+    shutil.rmtree(public / "objects")
+    assert isinstance(_run(config_file, "update").exception, FetchError)
+    done = _run(config_file, "update", "--from", str(stick))
+    assert done.exit_code == 0, done.output
+    assert str(published) in done.output
+
+
+def test_update_from_a_folder_that_holds_no_repository_is_wrong_use(
+    config_file: Path, tmp_path: Path
+) -> None:
+    done = _run(config_file, "update", "--from", str(tmp_path / "nothing"))
+    assert isinstance(done.exception, UsageError)
+
+
+def test_history_tells_checks_trials_activations_and_failures(
+    config_file: Path, published: Version
+) -> None:
+    assert "Nothing has happened yet" in _run(config_file, "update", "history").output
+    _run(config_file, "update")
+    (config_file.parent / "publisher/public/metadata/timestamp.json").unlink()
+    _run(config_file, "update")
+    told = json.loads(_run(config_file, "update", "history", "--json").output)
+    assert [e["event"] for e in told] == ["staged", "proved", "activated", "checked", "failed"]
+    assert told[3]["bytes"] > 0
+    assert told[3]["ms"] > 0
+    assert "no such file" in told[4]["reason"]
+    last = _run(config_file, "update", "history", "-n", "1")
+    assert "failed" in last.output
+    assert "activated" not in last.output
+
+
+def test_update_says_who_writes_the_store_and_gives_up_in_time(
+    config_file: Path, published: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailward.cli.update.BUSY_WAIT_S", 0.0)
+    with Store(config_file.parent / "state/definitions").writer("update certified"):
+        done = _run(config_file, "update")
+    assert isinstance(done.exception, BusyError)
+    assert "update certified" in str(done.exception)
+
+
+def test_update_waits_for_the_running_service(
+    config_file: Path, published: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as service:
+        service.enter_context(
+            Store(config_file.parent / "state/definitions").writer("update rapid")
+        )
+        monkeypatch.setattr("mailward.cli.update.time.sleep", lambda seconds: service.close())
+        done = _run(config_file, "update")
+    assert done.exit_code == 0, done.output
+    assert "is being written by" in done.output
+    assert f"active set {published}" in done.output
+
+
+def test_a_schedule_that_is_none_is_refused_and_the_key_named(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text("[update.rapid]\nschedule = 'now and then'", encoding="utf-8")
+    refused = str(_run(file, "config", "check").exception)
+    assert "update.rapid.schedule" in refused
+    assert "every 15 min" in refused

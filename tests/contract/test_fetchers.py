@@ -1,21 +1,16 @@
 """What every Fetcher does, whatever the kind of address: one suite, each implementation in turn."""
 
-import functools
-import http.server
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mailward.config import UpdateSettings
 from mailward.errors import ConfigError, FetchError
-from mailward.update.fetch import Fetcher, NotThereError, fetcher_for
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+from mailward.update.fetch import Fetcher, NotResumableError, NotThereError, fetcher_for
+from tests.contract import fetch_servers
 
 
 @pytest.fixture
@@ -27,23 +22,41 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["http", "file"])
-def base(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    if request.param == "file":
-        yield folder.as_uri()
-        return
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+@pytest.fixture
+def settings() -> dict[str, object]:
+    return {"timeout_s": 5}
+
+
+@pytest.fixture(
+    params=["http", "http-ranges", "file", "ftp", "vsftpd", "vsftpd-active", "vsftpd-tls"]
+)
+def base(
+    request: pytest.FixtureRequest,
+    folder: Path,
+    settings: dict[str, object],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    kind, scratch = str(request.param), tmp_path_factory.mktemp("server")
+    settings["ftp_passive"] = kind != "vsftpd-active"
+    with ExitStack() as servers:
+        if kind == "file":
+            yield folder.as_uri()
+        elif kind.startswith("http"):
+            port = servers.enter_context(fetch_servers.web(folder, ranges=kind == "http-ranges"))
+            yield f"http://127.0.0.1:{port}"
+        elif kind.startswith("ftp"):
+            yield f"ftp://127.0.0.1:{servers.enter_context(fetch_servers.ftp(folder))}"
+        elif kind in ("vsftpd", "vsftpd-active"):
+            yield f"ftp://127.0.0.1:{servers.enter_context(fetch_servers.vsftpd(folder, scratch))}"
+        else:
+            settings["ca_file"] = pem = fetch_servers.certificate(scratch)
+            port = servers.enter_context(fetch_servers.vsftpd(folder, scratch, pem))
+            yield f"ftps://127.0.0.1:{port}"
 
 
 @pytest.fixture
-def fetcher(base: str) -> Iterator[Fetcher]:
-    fetcher = fetcher_for(base, UpdateSettings(timeout_s=5))
+def fetcher(base: str, settings: dict[str, object]) -> Iterator[Fetcher]:
+    fetcher = fetcher_for(base, UpdateSettings.model_validate(settings))
     yield fetcher
     fetcher.close()
 
@@ -81,12 +94,47 @@ def test_it_can_be_repeated_after_a_failure_and_after_an_unfinished_read(
     assert b"".join(fetcher.fetch(f"{base}/metadata/small.json", 10)) == b"{}"
 
 
+def test_it_goes_on_from_any_byte(base: str, fetcher: Fetcher, folder: Path) -> None:
+    content = (folder / "large").read_bytes()
+    for start in (1, 255, len(content) // 2, len(content) - 1):
+        assert b"".join(fetcher.fetch(f"{base}/large", 1 << 20, start)) == content[start:]
+
+
+def test_going_on_behind_the_end_says_that_it_must_begin_anew(base: str, fetcher: Fetcher) -> None:
+    with pytest.raises(NotResumableError):
+        b"".join(fetcher.fetch(f"{base}/metadata/small.json", 1 << 20, 100))
+    assert b"".join(fetcher.fetch(f"{base}/metadata/small.json", 10)) == b"{}"
+
+
+def test_the_bound_holds_for_the_whole_when_going_on(base: str, fetcher: Fetcher) -> None:
+    with pytest.raises(FetchError, match="allowed"):
+        b"".join(fetcher.fetch(f"{base}/large", 1000, 500))
+
+
+def test_threads_share_it(base: str, fetcher: Fetcher, folder: Path) -> None:
+    def get(_: int) -> bytes:
+        return b"".join(fetcher.fetch(f"{base}/large", 1 << 20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(get, range(8))) == {(folder / "large").read_bytes()}
+    assert fetcher.requests == 8
+
+
 def test_closing_may_be_repeated(fetcher: Fetcher) -> None:
     fetcher.close()
     fetcher.close()
 
 
-@pytest.mark.parametrize("address", ["gopher://example.org/", "", "/srv/repository", "ftp:"])
+@pytest.mark.parametrize(
+    "address", ["gopher://example.org/", "", "/srv/repository", "ftp:", "http://"]
+)
 def test_unknown_kinds_of_addresses_are_refused_with_the_key_to_change(address: str) -> None:
     with pytest.raises(ConfigError, match=r"update\.repository"):
         fetcher_for(address, UpdateSettings())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps"])
+def test_an_address_with_a_password_is_refused_without_showing_it(scheme: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fetcher_for(f"{scheme}://user:hunter2@example.org/", UpdateSettings())
+    assert "hunter2" not in str(caught.value)

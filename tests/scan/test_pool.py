@@ -15,6 +15,7 @@ from mailward.config import ScanSettings
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.errors import ScannerDownError
+from mailward.scan import seccomp
 from mailward.scan.part import Role
 from mailward.scan.pool import ScanPool
 from mailward.scan.verdict import Reason, VerdictKind
@@ -63,6 +64,10 @@ def children() -> list[int]:
             ):
                 found.append(int(entry.name))
     return found
+
+
+def process_status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 async def test_a_message_is_scanned_in_a_worker(activate: Activate, make_pool: MakePool) -> None:
@@ -245,6 +250,16 @@ async def test_newer_engines_prepare_the_set_anew_and_go_on(
     async with make_pool() as pool:
         assert (await pool.scan(MAIL)).kind is VerdictKind.INFECTED
         assert pool.sets() == {OLD: 2}
+
+
+@pytest.mark.skipif(not seccomp.available(), reason="this kernel has no seccomp")
+async def test_workers_are_confined(activate: Activate, make_pool: MakePool) -> None:
+    activate(OLD, EICAR)
+    async with make_pool(1):
+        [pid] = children()
+        status = process_status(pid)
+    assert "NoNewPrivs:\t1\n" in status
+    assert "Seccomp:\t2\n" in status
 
 
 async def test_a_message_over_the_limit_goes_to_no_worker(

@@ -11,17 +11,21 @@ from mailward import logs, main
 from mailward.cli.common import out, print_table, settings
 
 
-def run(ctx: typer.Context) -> None:
-    """Open every enabled door and serve until SIGTERM or Ctrl-C.
+def run(
+    ctx: typer.Context,
+    only: Annotated[
+        main.Only | None, typer.Option("--only", help="Run just this part, without the doors.")
+    ] = None,
+) -> None:
+    """Open every enabled door, update by schedule, and serve until SIGTERM or Ctrl-C.
 
-    Updates by schedule are not built yet: run `mailward update` from cron or a systemd timer; the
-    running service follows within a second, between two messages.
+    `--only update` keeps the definitions current and opens no door.
 
     Example: `mailward --config /etc/mailward/mailward.toml run`
     """
     config = settings(ctx)
     logs.configure(config.log)
-    asyncio.run(main.run(config))
+    asyncio.run(main.run(config, only))
 
 
 def demo(

@@ -1,7 +1,7 @@
 """`mailward status`: is this server protected?"""
 
 import socket
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -12,12 +12,9 @@ from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store, StoredSet
+from mailward.update import freshness
 from mailward.update.agent import enabled_channels
-
-_STALE_AFTER = {Channel.CERTIFIED: timedelta(days=3), Channel.RAPID: timedelta(hours=6)}
-"""How long an enabled channel may go without a successful check before that is an alert."""
-
-_EVENTS_LOOKED_AT = 1000
+from mailward.update.service import stale_channels
 
 
 def status(ctx: typer.Context, as_json: JsonOption = False) -> None:
@@ -40,11 +37,11 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
     """Everything that `status --json` prints, as plain values; times are aware datetimes."""
     store = main.store(config)
     active = store.active()
-    events = store.history(_EVENTS_LOOKED_AT)
-    channels = {channel.value: _channel(config, channel, events) for channel in Channel}
-    stale = [c for c in enabled_channels(config.update) if _is_stale(channels[c.value], c, now)]
+    events = store.history(freshness.EVENTS_LOOKED_AT)
+    channels = {channel.value: _channel(config, channel, events, now) for channel in Channel}
+    stale = stale_channels(config.update, store, config.trust_dir, now)
     found: dict[str, Any] = {
-        "active": _active(store, active),
+        "active": _active(store, active, now),
         "downloaded": [str(s.version) for s in store.sets() if active is None or s != active],
         "channels": channels,
         "stale": bool(stale),
@@ -55,7 +52,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
     return found | {"alerts": _alerts(found, stale)}
 
 
-def _active(store: Store, active: StoredSet | None) -> dict[str, Any] | None:
+def _active(store: Store, active: StoredSet | None, now: datetime) -> dict[str, Any] | None:
     pointer = store.pointer()
     if active is None or pointer is None:
         return None
@@ -64,36 +61,32 @@ def _active(store: Store, active: StoredSet | None) -> dict[str, Any] | None:
         "channel": active.manifest.channel.value,
         "activated_at": pointer.activated_at,
         "built_at": active.manifest.built_at,
+        "age_s": round((now - active.manifest.built_at).total_seconds()),
         "signatures": sum(e.signatures for e in active.trial.engines) if active.trial else 0,
         "unused_signatures": active.trial.unused_signatures if active.trial else 0,
     }
 
 
-def _channel(config: Config, channel: Channel, events: list[Event]) -> dict[str, Any]:
-    mine = [e for e in events if e.details.get("channel") == channel.value]
-    checks = [e for e in mine if e.event in ("checked", "failed")]
-    good = [e for e in checks if e.event == "checked"]
-    last = checks[-1] if checks else None
+def _channel(
+    config: Config, channel: Channel, events: list[Event], now: datetime
+) -> dict[str, Any]:
+    update = config.update
+    chosen = update.certified if channel is Channel.CERTIFIED else update.rapid
+    enabled = channel in set(enabled_channels(update))
+    knowledge = freshness.known(channel, events)
+    share = freshness.share(config.trust_dir)
     return {
-        "enabled": channel in set(enabled_channels(config.update)),
-        "schedule": None,
-        "last_check": last.at if last else None,
-        "last_result": _result(last) if last else None,
-        "last_success": good[-1].at if good else None,
-        "next_check": None,
-        "latest": good[-1].details.get("offered") if good else None,
+        "enabled": enabled,
+        "schedule": chosen.schedule,
+        "last_check": knowledge.last_check,
+        "last_result": knowledge.last_result,
+        "last_success": knowledge.last_success,
+        "unknown_since": knowledge.failing_since,
+        "next_check": freshness.next_check(knowledge, chosen, update, share, now)
+        if enabled
+        else None,
+        "latest": knowledge.latest,
     }
-
-
-def _result(event: Event) -> str:
-    if event.event == "failed":
-        return f"failed: {event.reason}"
-    return f"{event.details.get('result')}: {event.reason}"
-
-
-def _is_stale(channel: dict[str, Any], name: Channel, now: datetime) -> bool:
-    last = channel["last_success"]
-    return last is None or now - last > _STALE_AFTER[name]
 
 
 def _engines(active: StoredSet | None) -> dict[str, Any]:
@@ -120,20 +113,12 @@ def _smtp(config: Config) -> dict[str, Any]:
     }
 
 
-def _alerts(found: dict[str, Any], stale: list[Channel]) -> list[str]:
+def _alerts(found: dict[str, Any], stale: dict[str, str]) -> list[str]:
     alerts = []
     if found["active"] is None:
         alerts.append("no definitions are active: run `mailward update`")
-    alerts += [
-        f"{channel}: no successful check for more than {_hours(_STALE_AFTER[channel])} "
-        f"(last: {found['channels'][channel.value]['last_result'] or 'never checked'})"
-        for channel in stale
-    ]
+    alerts += [f"{channel}: {why}" for channel, why in stale.items()]
     return alerts
-
-
-def _hours(span: timedelta) -> str:
-    return f"{span.total_seconds() / 3600:g} hours"
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -142,7 +127,8 @@ def _print(found: dict[str, Any]) -> None:
         out.print(
             f"Active set    {active['version']} ({active['channel']}), "
             f"{active['signatures']} signatures in use, {active['unused_signatures']} without an "
-            f"engine; built {when(active['built_at'])}, activated {when(active['activated_at'])}"
+            f"engine; built {when(active['built_at'])} ({_ago(active['age_s'])}), "
+            f"activated {when(active['activated_at'])}"
         )
     else:
         out.print("Active set    none")
@@ -150,7 +136,9 @@ def _print(found: dict[str, Any]) -> None:
         enabled = "on" if channel["enabled"] else "off"
         out.print(
             f"{name:<13} {enabled}; last check {when(channel['last_check'])}"
-            + (f": {channel['last_result']}" if channel["last_result"] else ""),
+            + (f": {channel['last_result']}" if channel["last_result"] else "")
+            + (f"; newest {channel['latest']}" if channel["latest"] else "")
+            + (f"; next check {when(channel['next_check'])}" if channel["enabled"] else ""),
             markup=False,
         )
     engines = ", ".join(f"{n} {e['signatures']}" for n, e in found["engines"].items()) or "-"
@@ -162,3 +150,8 @@ def _print(found: dict[str, Any]) -> None:
         out.print(f"ALERT         {alert}", markup=False)
     if not found["alerts"]:
         out.print("Protected.")
+
+
+def _ago(seconds: int) -> str:
+    hours = max(seconds, 0) / 3600
+    return f"{hours:.1f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"

@@ -1,35 +1,78 @@
 """`mailward update`: now, on demand."""
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mailward import main
-from mailward.cli.common import JsonOption, out, print_json, settings, size
+from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
+from mailward.config import Config
+from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
-from mailward.errors import UsageError
+from mailward.errors import BusyError, UsageError
 from mailward.update.agent import Outcome, Result, enabled_channels
+
+BUSY_WAIT_S = 60.0
+"""For whoever writes the store to end."""
+
+_BUSY_POLL_S = 0.2
+
+
+class What(StrEnum):
+    """What `mailward update` can be asked for."""
+
+    CERTIFIED = "certified"
+    RAPID = "rapid"
+    HISTORY = "history"
 
 
 def update(
     ctx: typer.Context,
-    channel: Annotated[
-        Channel | None, typer.Argument(help="Only this channel; default: every enabled one.")
+    what: Annotated[
+        What | None,
+        typer.Argument(
+            help="Only this channel (default: every enabled one), or `history`: what happened."
+        ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only look; change nothing.")] = False,
+    from_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="A copy of the repository, on a stick for example, in place of its address.",
+        ),
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", min=1, help="With `history`: how many events, the last ones.")
+    ] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch, verify, prove and activate what is new.
 
     Exit code 0: up to date or updated (with --check: up to date); 1: --check found something new;
     3: could not find out now; 4: what is offered must not be used. The active set goes on scanning
-    in every case.
+    in every case. While somebody else writes the store (the running service, say), it waits for a
+    minute at most, and then ends with 3.
 
-    Example: `mailward update rapid`
+    `mailward update history` shows every check, download, trial, activation and refusal.
+
+    Examples: `mailward update rapid`, `mailward update --from /media/stick/repository`
     """
     config = settings(ctx)
+    if what is What.HISTORY:
+        _history(main.store(config).history(number), as_json=as_json)
+        return
+    channel = Channel(what.value) if what else None
+    if from_folder is not None:
+        config = _reading(config, from_folder)
     channels = [channel] if channel else list(enabled_channels(config.update))
     if not channels:
         raise UsageError(
@@ -53,7 +96,10 @@ def update(
             ),
         )
         for one in channels:
-            outcome = agent.refresh(one, check_only=check)
+            outcome = _patiently(
+                partial(agent.refresh, one, check_only=check),
+                lambda why: bar.console.print(why, markup=False) if not as_json else None,
+            )
             outcomes.append(outcome)
             if not as_json:
                 bar.console.print(_sentence(outcome))
@@ -61,6 +107,62 @@ def update(
         print_json([asdict(outcome) for outcome in outcomes])
     if check and any(outcome.result is Result.AVAILABLE for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _patiently(refresh: Callable[[], Outcome], say: Callable[[str], None]) -> Outcome:
+    """Wait for whoever writes the store, within bounds: never two at once (S8)."""
+    until = time.monotonic() + BUSY_WAIT_S
+    said = False
+    while True:
+        try:
+            return refresh()
+        except BusyError as e:
+            if time.monotonic() >= until:
+                raise
+            if not said:
+                say(f"{e} (waiting for {BUSY_WAIT_S:g} s at most)")
+                said = True
+            time.sleep(_BUSY_POLL_S)
+
+
+def _history(events: list[Event], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {"at": e.at, "event": e.event, "version": e.version, "reason": e.reason}
+                | {key: value for key, value in e.details.items() if key != "pointer"}
+                for e in events
+            ]
+        )
+        return
+    if not events:
+        out.print("Nothing has happened yet. To begin: mailward update")
+        return
+    print_table(
+        ("when", "event", "channel", "set", "result and reason", "bytes", "ms"),
+        [
+            (
+                when(e.at),
+                e.event,
+                str(e.details.get("channel", "-")),
+                str(e.version or e.details.get("offered") or "-"),
+                ": ".join(t for t in (str(e.details.get("result", "")), e.reason) if t) or "-",
+                size(e.details["bytes"]) if isinstance(e.details.get("bytes"), int) else "-",
+                f"{e.details['ms']:.0f}" if isinstance(e.details.get("ms"), float) else "-",
+            )
+            for e in events
+        ],
+    )
+
+
+def _reading(config: Config, folder: Path) -> Config:
+    """The same trust, another place."""
+    if not (folder / "metadata").is_dir():
+        raise UsageError(f"--from {folder}: holds no repository (no folder metadata in it)")
+    update = config.update.model_copy(
+        update={"repository": folder.resolve().as_uri(), "mirrors": ()}
+    )
+    return config.model_copy(update={"update": update})
 
 
 def _sentence(outcome: Outcome) -> str:

@@ -275,6 +275,16 @@ class EngineTrial(Value):
     load_ms: float
 
 
+class Measured(Value):
+    """What a set costs a worker, as measured with known-good mail."""
+
+    load_ms: float
+    memory_bytes: Count
+    """Private to each worker; mapped tables are shared and not counted."""
+    message_ms: float
+    """Of processor time for a message."""
+
+
 class Trial(Value):
     """The proof of a set before it may be activated (S2): kept beside it as ``trial.json``."""
 
@@ -288,6 +298,12 @@ class Trial(Value):
     """Signatures in shards that no engine of this release reads: carried, counted, not used."""
     probes_found: Count = 0
     known_good_scanned: Count = 0
+    measured: Measured | None = None
+    """By a second process, that loaded the prepared files as a worker does."""
+    measured_before: Measured | None = None
+    """The set that was in use then, measured in the same way; None: there was none to compare."""
+    confinement: dict[str, Text] = {}
+    """What kept the child from its ``network``, ``files``, ``processes``; ``none``: nothing did."""
     duration_ms: float = 0.0
 
     @classmethod

@@ -308,7 +308,7 @@ class ScanPool:
         prepared = Path(remade.name) if remade is not None else stored.prepared
         missing = await worker.load(str(stored.version), prepared)
         if missing:
-            prepared = await self._prepare_anew(worker, stored, missing)
+            prepared = await self._prepare_anew(stored, missing)
             if await worker.load(str(stored.version), prepared):
                 raise FormatError("engines find no prepared files even after preparing")
         self._good = stored
@@ -317,10 +317,11 @@ class ScanPool:
             self._announced = worker.version
             log.info("scanning uses set", set=worker.version, workers=versions[worker.version])
 
-    async def _prepare_anew(
-        self, worker: WorkerProcess, stored: StoredSet, missing: list[str]
-    ) -> Path:
-        """The same set for engines that were changed since its trial, in a folder of our own."""
+    async def _prepare_anew(self, stored: StoredSet, missing: list[str]) -> Path:
+        """The same set for engines that were changed since its trial, in a folder of our own.
+
+        Made by a process that ends with it: those that scan may write nothing.
+        """
         log.warning(
             "prepared files are missing, the engines are newer than the set's trial; preparing",
             set=str(stored.version),
@@ -331,12 +332,22 @@ class ScanPool:
                 folder = tempfile.TemporaryDirectory(prefix="mailward-prepared-")
                 try:
                     sources = [Source(s.name, s.kind, path) for s, path in stored.shard_paths()]
-                    await worker.prepare(sources, Path(folder.name))
+                    await self._prepare(sources, Path(folder.name))
                 except BaseException:
                     folder.cleanup()
                     raise
                 self._remade[stored.prepared] = folder
         return Path(self._remade[stored.prepared].name)
+
+    async def _prepare(self, sources: list[Source], into: Path) -> None:
+        try:
+            preparer = await WorkerProcess.start(self._settings, self._engines, lambda: None)
+        except OSError as e:
+            raise WorkerLostError(f"could not be started: {e.strerror or e}") from e
+        try:
+            await preparer.prepare(sources, into)
+        finally:
+            await preparer.close()
 
     def _refuse(self, stored: StoredSet, why: Exception) -> None:
         log.error(

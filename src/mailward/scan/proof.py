@@ -1,9 +1,9 @@
 """Prove a set in a child process: prepare it with the real engines, load it, find its probes, scan
 known-good mail, end (S2).
 
-The agent's trial and the publisher's gates both start here. The child gets its job as JSON on
-standard input and answers with JSON on standard output. What it prepared stays below ``into``,
-ready to be used.
+The child has limits, no network, and writes nothing but the prepared files. The agent's trial and
+the publisher's gates both start here. The child gets its job as JSON on standard input and answers
+with JSON on standard output. What it prepared stays below ``into``, ready to be used.
 """
 
 import base64
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mailward.scan.engine import Source
 from mailward.scan.engines import all_engines
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import EnginePreparation, LoadedSet, prepare
+from mailward.scan.sandbox import Confinement, confine
 from mailward.scan.scanner import Scanner
 
 _NAMED_MAX = 1000
@@ -38,7 +39,13 @@ _NAMED_MAX = 1000
 BAD_SHARE_MAX = 0.01
 """S3: more bad signatures than this condemn a set (a single one never does)."""
 
+_MODULE = "mailward.scan.proof"
+"""Of the child: this file."""
+
 _OPEN_FILES_MAX = 256
+_FILE_BYTES_LEAST = 1024 * 1024 * 1024
+_FILE_FACTOR = 8
+"""To the set: prepared files may be larger than the shards they are made of."""
 _ANSWER_MAX_BYTES = 64 * 1024 * 1024
 _PROBE_TIMEOUT_S = 20.0
 
@@ -60,6 +67,8 @@ class Proof:
     """The signatures behind the false positives, as they are excluded (``scan.excluded``)."""
     probes_excluded: tuple[str, ...] = ()
     """Risks that probes found and that are excluded: their signatures work, and say nothing."""
+    confinement: Confinement | None = None
+    """What kept the child from doing harm."""
 
     def problems(self) -> tuple[str, ...]:
         """Why a set with this proof must not be used; empty if it may be."""
@@ -98,26 +107,25 @@ def prove(
         "memory_bytes": memory_bytes,
         "timeout_s": timeout_s,
     }
-    answer = _run_child(json.dumps(job).encode(), timeout_s)
-    if "bad" in answer:
-        raise TrialError(f"the set cannot be used: {answer['bad']}")
+    answer = run_child(_MODULE, job, timeout_s)
     try:
         return TypeAdapter(Proof).validate_json(json.dumps(answer))
     except ValidationError as e:
         raise TrialError(f"the trial's child process gave a strange answer: {e}") from e
 
 
-def _run_child(job: bytes, timeout_s: float) -> dict[str, Any]:
-    child = subprocess.Popen(
+def run_child(module: str, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Hand ``job`` to a child that runs ``module``; what it answers. Raises TrialError."""
+    child = subprocess.Popen(  # noqa: S603 (modules of ours)
         # -P: the current folder is no place to import from.
-        [sys.executable, "-P", "-m", "mailward.scan.proof"],
+        [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        out, err = child.communicate(job, timeout=timeout_s)
+        out, err = child.communicate(json.dumps(job).encode(), timeout=timeout_s)
     except subprocess.TimeoutExpired as e:
         raise TrialError(
             f"the trial took longer than {timeout_s:g} s (update.trial_timeout_s)"
@@ -136,6 +144,8 @@ def _run_child(job: bytes, timeout_s: float) -> dict[str, Any]:
         raise TrialError("the trial's child process gave no answer that can be read") from e
     if not isinstance(answer, dict):
         raise TrialError("the trial's child process gave no answer that can be read")
+    if "bad" in answer:
+        raise TrialError(f"the set cannot be used: {answer['bad']}")
     return answer
 
 
@@ -151,26 +161,38 @@ def _death(returncode: int, err: bytes) -> str:
 
 def _child_main() -> None:
     job = json.loads(sys.stdin.buffer.read())
-    _limit(job["memory_bytes"], job["timeout_s"])
     began = time.perf_counter()
     sources = [Source(name, ShardKind(kind), Path(path)) for name, kind, path in job["sources"]]
+    into = Path(job["into"])
+    into.mkdir(parents=True, exist_ok=True)
+    limit(job["memory_bytes"], job["timeout_s"], _file_bytes_max(sources))
+    confinement = confine([into])
     try:
-        answer = _prove(sources, Path(job["into"]), [Path(p) for p in job["known_good"]])
+        answer = _prove(sources, into, [Path(p) for p in job["known_good"]])
     except FormatError as e:
         answer = {"bad": str(e)}
     else:
         answer["duration_ms"] = (time.perf_counter() - began) * 1000
+        answer["confinement"] = asdict(confinement)
     json.dump(answer, sys.stdout)
 
 
-def _limit(memory_bytes: int, timeout_s: float) -> None:
+def limit(memory_bytes: int, timeout_s: float, file_bytes: int) -> None:
+    """Bound this process for good: private memory, computing time, and each file that it writes."""
     cpu_s = int(timeout_s) * (os.cpu_count() or 1) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    # At the second number it would be killed without a word; at the first the signal says why.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     # Private writable memory. The address space is no measure: YARA-X reserves 8 GB that it never
     # touches, and mapped hash tables are shared.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES_MAX, _OPEN_FILES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _file_bytes_max(sources: Sequence[Source]) -> int:
+    read = sum(source.path.stat().st_size for source in sources)
+    return max(_FILE_BYTES_LEAST, _FILE_FACTOR * read)
 
 
 def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) -> dict[str, Any]:
@@ -234,7 +256,7 @@ def read_probes(source: Source) -> Iterator[tuple[str, str, bytes]]:
 def _scan_known_good(loaded: LoadedSet, places: Sequence[Path]) -> tuple[int, list[str], set[str]]:
     scanner = Scanner(loaded, ScanSettings())
     scanned, hits, at_fault = 0, list[str](), set[str]()
-    for name, role, data in _known_good(places):
+    for name, role, data in known_good_messages(places):
         verdict = scanner.scan(data, role=role, name=name)
         scanned += 1
         hits += [f"{risk.name} in {name}" for risk in verdict.risks]
@@ -242,14 +264,21 @@ def _scan_known_good(loaded: LoadedSet, places: Sequence[Path]) -> tuple[int, li
     return scanned, hits, at_fault
 
 
-def _known_good(places: Sequence[Path]) -> Iterator[tuple[str, Role, bytes]]:
+def known_good_messages(places: Sequence[Path]) -> Iterator[tuple[str, Role, bytes]]:
+    """Name, role and content: the built-in messages, then the files in ``places``.
+
+    Files that are too large to be mail, that may not be read, or that are taken away meanwhile, as
+    in a mailbox that is in use, are left out.
+    """
     for name, message in built_in.messages():
         yield f"built-in message '{name}'", Role.MESSAGE, message
+    largest = ScanSettings().max_message_bytes
     for place in places:
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
         for file in files:
-            if file.is_file():
-                yield str(file), Role.FILE, file.read_bytes()
+            with suppress(FileNotFoundError, PermissionError):
+                if file.is_file() and file.stat().st_size <= largest:
+                    yield str(file), Role.FILE, file.read_bytes()
 
 
 def _engine_trial(p: EnginePreparation, load_ms: dict[str, float]) -> EngineTrial:

@@ -3,6 +3,9 @@
 ``python -m mailward.scan.worker FD ENGINES SETTINGS``: a connected socket, ``module:callable`` that
 gives the engines, and the scan settings as JSON. It ends when the socket does. Whatever goes wrong
 in it ends it, with a trace on standard error: the pool starts another (S13).
+
+It has no network and starts no programs. What it may write is decided by the first request: to
+prepare, below that folder and nothing else; any other, nothing at all.
 """
 
 import contextlib
@@ -22,6 +25,7 @@ from mailward.scan import frames
 from mailward.scan.engine import Engine, Source
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet, missing, prepare
+from mailward.scan.sandbox import confine
 from mailward.scan.scanner import Scanner
 
 _MEMORY_BYTES = 4096 * MIB
@@ -43,8 +47,13 @@ class Worker:
 
     def serve(self, connection: socket.socket) -> None:
         """Until the other side is gone."""
-        while (request := frames.receive(connection)) is not None:
+        request = frames.receive(connection)
+        if request is not None:
+            first = request[0]
+            confine([Path(first["into"])] if first["do"] == "prepare" else [])
+        while request is not None:
             frames.send(connection, self._answer(*request))
+            request = frames.receive(connection)
 
     def _answer(self, header: frames.Header, body: bytes) -> frames.Header:
         match header["do"]:

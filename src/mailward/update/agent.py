@@ -17,25 +17,23 @@ import structlog
 
 from mailward import durable
 from mailward.config import UpdateSettings
-from mailward.definitions.model import Channel, Current, Manifest, Shard, Version
+from mailward.definitions.model import Channel, Current, Manifest, Version
 from mailward.definitions.store import Store, StoredSet, StoreWriter
 from mailward.errors import (
     ConfigError,
-    FetchError,
     MailwardError,
     StoreError,
     TrialError,
     TrustError,
 )
 from mailward.update import trial, trust
-from mailward.update.fetch import Fetcher, fetcher_for
-from mailward.update.repository import Repository
+from mailward.update.fetch import Mirrors, mirrors_of
+from mailward.update.fetch.partial import Partials
+from mailward.update.repository import Repository, reach
+from mailward.update.shards import Shards
 from mailward.update.trust import Advice, Position, Step
 
 log = structlog.get_logger(__name__)
-
-_PATCHED_MAX_BYTES = 512 * 1024 * 1024
-"""Patching holds the old content in memory; larger shards come whole."""
 
 _ROOT_MAX_BYTES = 512_000
 """python-tuf's own bound for root metadata."""
@@ -95,7 +93,7 @@ class Agent:
         root = self._read_root()
         with (
             self._store.writer(f"update {channel}") as writer,  # S8
-            closing(fetcher_for(self._settings.repository, self._settings)) as fetcher,
+            closing(mirrors_of(self._settings)) as mirrors,
         ):
             visit = _Visit(
                 self._settings,
@@ -104,7 +102,7 @@ class Agent:
                 self._progress,
                 channel,
                 writer,
-                fetcher,
+                mirrors,
             )
             try:
                 return visit.look(root) if check_only else visit.refresh(root)
@@ -138,7 +136,7 @@ class _Visit:
         progress: Progress,
         channel: Channel,
         writer: StoreWriter,
-        fetcher: Fetcher,
+        mirrors: Mirrors,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -146,7 +144,7 @@ class _Visit:
         self._progress = progress
         self._channel = channel
         self._writer = writer
-        self._fetcher = fetcher
+        self._mirrors = mirrors
         self._began = time.monotonic()
 
     def refresh(self, root: bytes) -> Outcome:
@@ -176,9 +174,7 @@ class _Visit:
 
     def _verify_metadata(self, root: bytes) -> Repository:
         self._progress("checking the repository", 0, 0)
-        repository = Repository(self._settings.repository, root, self._trusted_dir, self._fetcher)
-        repository.refresh()  # S1
-        return repository
+        return reach(root, self._trusted_dir, self._mirrors)  # S1
 
     def _position(self) -> Position:
         pointer = self._store.pointer()
@@ -222,33 +218,11 @@ class _Visit:
         return repository.manifest(current.channel, current.version, self._settings.max_set_bytes)
 
     def _fetch_shards(self, repository: Repository, manifest: Manifest) -> None:
-        """Every shard that the store lacks: as a patch where there is one, otherwise whole."""
-        lacking = {s.sha256: s for s in manifest.shards if not self._store.has_object(s.sha256)}
-        total = sum(shard.size_bytes for shard in lacking.values())
-        done = 0
-        for shard in lacking.values():
-            self._progress(f"fetching {shard.name}", done, total)
-            if not self._patch(repository, manifest, shard):
-                self._writer.add_object(shard.sha256, shard.size_bytes, repository.shard(shard))
-            done += shard.size_bytes
-        self._progress("fetched", done, total)
-
-    def _patch(self, repository: Repository, manifest: Manifest, shard: Shard) -> bool:
-        """Whether a patch gave the shard. One that is missing or wrong costs only its own bytes."""
-        for patch in manifest.patches:
-            if patch.new != shard.sha256 or not self._store.has_object(patch.old):
-                continue
-            old = self._store.object_path(patch.old)
-            if old.stat().st_size > _PATCHED_MAX_BYTES:
-                continue
-            try:
-                content = repository.patched(shard, patch, old.read_bytes())
-                self._writer.add_object(shard.sha256, shard.size_bytes, content)
-            except (FetchError, TrustError) as e:
-                log.info("patch not usable, fetching the whole", shard=shard.name, why=str(e))
-                continue
-            return True
-        return False
+        """Every shard that the store lacks; a download that breaks off goes on the next time."""
+        partials = Partials(self._trusted_dir / "partial", self._mirrors)
+        Shards(repository, self._store, self._writer, partials).fetch(
+            manifest, lambda done, total: self._progress("fetching", done, total)
+        )
 
     def _prove(self, stored: StoredSet) -> None:
         """The trial (S2). What was proved by an agent that then died is not proved again."""
@@ -256,7 +230,14 @@ class _Visit:
             return
         self._progress("proving the set", 0, 0)
         with self._writer.workspace() as workspace:
-            result = trial.run(stored.manifest, stored.shard_paths(), workspace, self._settings)
+            active = self._store.active()
+            result = trial.run(
+                stored.manifest,
+                stored.shard_paths(),
+                workspace,
+                self._settings,
+                before=active.prepared if active else None,
+            )
             prepared = workspace if result.passed else None
             self._writer.record_trial(stored.version, result, prepared)
         if not result.passed:
@@ -275,8 +256,8 @@ class _Visit:
             reason=reason,
             active=pointer.version if pointer else None,
             offered=current.version,
-            bytes_received=self._fetcher.bytes_received,
-            requests=self._fetcher.requests,
+            bytes_received=self._mirrors.bytes_received,
+            requests=self._mirrors.requests,
             ms=round((time.monotonic() - self._began) * 1000, 1),
         )
         self._writer.note(

@@ -1,6 +1,6 @@
 """A repository as an agent sees it: signed metadata binds manifests, manifests bind shards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from tuf.api.exceptions import (
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
-from mailward.definitions import frames
 from mailward.definitions.model import (
     CURRENT_MAX_BYTES,
     MANIFEST_MAX_BYTES,
@@ -27,7 +26,8 @@ from mailward.definitions.model import (
 )
 from mailward.errors import FetchError, MailwardError, TrustError
 from mailward.update import trust
-from mailward.update.fetch import Fetcher, NotThereError
+from mailward.update.fetch import Fetcher, Mirrors, NotThereError
+from mailward.update.fetch.partial import Frame
 
 _METADATA_MAX_BYTES = 5 * 1024 * 1024
 """Of any metadata file; python-tuf bounds each role more tightly."""
@@ -45,12 +45,13 @@ class SignedFiles:
     ) -> None:
         trusted_dir.mkdir(parents=True, exist_ok=True)
         self._where = metadata_url.rstrip("/").removesuffix("/metadata")
+        self._tuf_fetcher = _TufFetcher(fetcher)
         with _in_our_words(self._where):
             self._updater = Updater(
                 metadata_dir=str(trusted_dir),
                 metadata_base_url=metadata_url,
                 target_base_url=targets_url,
-                fetcher=_TufFetcher(fetcher),
+                fetcher=self._tuf_fetcher,
                 bootstrap=root,
             )
 
@@ -58,6 +59,10 @@ class SignedFiles:
         """Root, timestamp, snapshot, targets. Raises TrustError or FetchError."""
         with _in_our_words(self._where):
             self._updater.refresh()
+
+    def go_on_with(self, fetcher: Fetcher) -> None:
+        """Fetch the rest by this one."""
+        self._tuf_fetcher.fetcher = fetcher
 
     def read(self, name: str, max_bytes: int, copy: Path) -> bytes:
         """A target's content, from ``copy`` if that still is what the metadata says, else fetched.
@@ -80,17 +85,25 @@ class SignedFiles:
 class Repository:
     """One visit to a repository. ``trusted_dir`` keeps its verified metadata between visits."""
 
-    def __init__(self, address: str, root: bytes, trusted_dir: Path, fetcher: Fetcher) -> None:
-        self._base = address.rstrip("/")
-        self._fetcher = fetcher
+    def __init__(self, address: str, root: bytes, trusted_dir: Path, mirrors: Mirrors) -> None:
+        self._base = address
+        self._mirrors = mirrors
         self._cache = trusted_dir / "cache"
         self._signed = SignedFiles(
-            f"{self._base}/metadata/", f"{self._base}/targets/", root, trusted_dir, fetcher
+            f"{self._base}/metadata/",
+            f"{self._base}/targets/",
+            root,
+            trusted_dir,
+            mirrors.only(self._base),
         )
 
     def refresh(self) -> None:
-        """Root, timestamp, snapshot, targets. Raises TrustError or FetchError."""
+        """Root, timestamp, snapshot, targets, all from one address: two may be in two states.
+
+        What follows is bound to these and may come from any. Raises TrustError or FetchError.
+        """
         self._signed.refresh()
+        self._signed.go_on_with(self._mirrors)
 
     def current(self, channel: Channel) -> Current:
         """What a channel offers. Raises TrustError or FetchError."""
@@ -106,28 +119,49 @@ class Repository:
         )
         return trust.read_manifest(raw, channel, version, set_max_bytes)
 
-    def shard(self, shard: Shard) -> Iterator[bytes]:
-        """A shard's content in chunks, bounded; whoever stores it checks its hash."""
+    def object_frame(self, shard: Shard) -> Frame:
+        """The file that holds a shard."""
         sha = shard.sha256
-        url = f"{self._base}/objects/{sha[:2]}/{sha}.zst"
-        frame = self._fetcher.fetch(url, shard.object_bytes)
-        return frames.unpack_object(frame, shard.size_bytes, url)
+        return Frame(f"{self._base}/objects/{sha[:2]}/{sha}.zst", f"{sha}.zst", shard.object_bytes)
 
-    def patched(self, shard: Shard, patch: Patch, old: bytes) -> Iterator[bytes]:
-        """A shard's content, made from the ``old`` one by a patch; bounded like ``shard``."""
+    def patch_frame(self, patch: Patch) -> Frame:
+        """The file that holds a patch."""
         url = f"{self._base}/patches/{patch.new[:2]}/{patch.new}/{patch.old}.zst"
-        frame = self._fetcher.fetch(url, patch.size_bytes)
-        return frames.unpack_patch(frame, old, shard.size_bytes, url)
+        return Frame(url, f"{patch.new}-{patch.old}.zst", patch.size_bytes)
+
+
+def reach(root: bytes, trusted_dir: Path, mirrors: Mirrors) -> Repository:
+    """The first of the addresses whose metadata can be had and trusted, already refreshed.
+
+    Raises TrustError or FetchError, which says what was wrong with each.
+    """
+    errors: list[FetchError | TrustError] = []
+    for address in mirrors.addresses:
+        try:
+            repository = Repository(address, root, trusted_dir, mirrors)
+            repository.refresh()
+            return repository
+        except (FetchError, TrustError) as e:
+            errors.append(e)
+    raise _together(errors)
+
+
+def _together(errors: Sequence[FetchError | TrustError]) -> FetchError | TrustError:
+    """Temporary if any of them is: that address may be in order the next time."""
+    if len(errors) == 1:
+        return errors[0]
+    kind = FetchError if any(isinstance(error, FetchError) for error in errors) else TrustError
+    return kind("; ".join(str(error) for error in errors))
 
 
 class _TufFetcher(FetcherInterface):
     """Our fetchers behind python-tuf's interface."""
 
     def __init__(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
+        self.fetcher = fetcher
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        chunks = self._fetcher.fetch(url, _METADATA_MAX_BYTES)
+        chunks = self.fetcher.fetch(url, _METADATA_MAX_BYTES)
         try:
             first = next(chunks, b"")
         except NotThereError as e:

@@ -3,15 +3,30 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from mailward.config import UpdateSettings
-from mailward.errors import FetchError
-from mailward.update.fetch import NotThereError
+from mailward.errors import ConfigError, FetchError
+from mailward.fetch import backoff
+from mailward.update.fetch import NotResumableError, NotThereError
 from mailward.update.fetch.http import HttpFetcher
+from tests.contract import fetch_servers
+
+REQUESTS: list[bytes] = []
+"""As ``serve`` received them."""
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
+
+
+@pytest.fixture(autouse=True)
+def quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No long waits for busy servers, and no proxy of whoever runs the tests."""
+    monkeypatch.setattr(backoff, "FIRST_WAIT_S", 0.01)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -35,6 +50,7 @@ def serve() -> Iterator[Serve]:
                         asked = b""
                         while b"\r\n\r\n" not in asked:
                             asked += connection.recv(4096) or b"\r\n\r\n"
+                        REQUESTS.append(asked)
                         answer(connection)
                     except OSError:
                         continue  # the client has gone, as some of these tests want
@@ -52,7 +68,7 @@ def serve() -> Iterator[Serve]:
         thread.join()
 
 
-def _get(url: str, max_bytes: int = 1 << 20, **settings: float) -> bytes:
+def _get(url: str, max_bytes: int = 1 << 20, **settings: object) -> bytes:
     fetcher = HttpFetcher(UpdateSettings.model_validate({"timeout_s": 5, **settings}))
     try:
         return b"".join(fetcher.fetch(url, max_bytes))
@@ -156,3 +172,225 @@ def test_a_closed_port_is_an_error() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(FetchError):
         _get(f"http://127.0.0.1:{port}/file")
+
+
+def test_headers_dripped_a_byte_at_a_time_end_at_the_deadline(serve: Serve) -> None:
+    gone = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not gone.wait(0.02):
+            connection.sendall(b"x")
+
+    with pytest.raises(FetchError, match="total_timeout_s"):
+        _get(serve(drip), total_timeout_s=0.3)
+    gone.set()
+
+
+def test_a_chunk_length_dripped_a_byte_at_a_time_ends_at_the_deadline(serve: Serve) -> None:
+    gone = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(_head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+        while not gone.wait(0.02):
+            connection.sendall(b"0")
+
+    with pytest.raises(FetchError, match="total_timeout_s"):
+        _get(serve(drip), total_timeout_s=0.3)
+    gone.set()
+
+
+def test_a_black_hole_ends_at_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections, never answers
+        port = listener.getsockname()[1]
+        with pytest.raises(FetchError, match="timed out"):
+            _get(f"http://127.0.0.1:{port}/file", timeout_s=0.2)
+        with pytest.raises(FetchError, match="timed out"):
+            _get(f"https://127.0.0.1:{port}/file", timeout_s=0.2)
+
+
+def test_a_name_that_is_gone_from_dns_is_said() -> None:
+    with pytest.raises(FetchError, match="resolve"):
+        _get("http://repository.invalid/file")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_busy_server_is_asked_again_and_then_answers(serve: Serve, status: int) -> None:
+    answers = [
+        _head(f"HTTP/1.1 {status} Busy", "Retry-After: 0", "Connection: close"),
+        _head("HTTP/1.1 200 OK", "Content-Length: 2", "Connection: close") + b"ok",
+    ]
+    assert _get(serve(lambda c: c.sendall(answers.pop(0)))) == b"ok"
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_server_that_asks_for_much_time_is_left_alone_and_the_error_says_how_long(
+    serve: Serve, status: int
+) -> None:
+    asked: list[int] = []
+
+    def busy(connection: socket.socket) -> None:
+        asked.append(1)
+        connection.sendall(_head(f"HTTP/1.1 {status} Busy", "Retry-After: 3600"))
+
+    with pytest.raises(FetchError, match=r"try again in 3600 s \(20.* UTC\)"):
+        _get(serve(busy))
+    assert len(asked) == 1
+
+
+def test_a_server_that_stays_busy_is_asked_three_times(serve: Serve) -> None:
+    asked: list[int] = []
+
+    def busy(connection: socket.socket) -> None:
+        asked.append(1)
+        connection.sendall(_head("HTTP/1.1 500 No", "Content-Length: 0", "Connection: close"))
+
+    with pytest.raises(FetchError, match="500"):
+        _get(serve(busy))
+    assert len(asked) == 3
+
+
+def test_a_range_that_begins_elsewhere_is_refused(serve: Serve) -> None:
+    answer = _head("HTTP/1.1 206 OK", "Content-Range: bytes 0-9/10", "Content-Length: 10")
+    fetcher = HttpFetcher(UpdateSettings(timeout_s=5))
+    with pytest.raises(NotResumableError, match="from 5 on"):
+        b"".join(fetcher.fetch(serve(lambda c: c.sendall(answer + b"0123456789")), 100, 5))
+    fetcher.close()
+
+
+def test_a_body_longer_than_announced_gives_no_more_than_announced(serve: Serve) -> None:
+    url = serve(lambda c: c.sendall(_head("HTTP/1.1 200 OK", "Content-Length: 4") + b"four more"))
+    assert _get(url) == b"four"
+
+
+def test_an_ipv6_address(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this computer has no IPv6 loopback address")
+    with fetch_servers.web(tmp_path, host="::1") as port:
+        assert _get(f"http://[::1]:{port}/file") == b"content"
+
+
+def test_a_server_of_an_unknown_authority_is_refused_unless_the_authority_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    pem = fetch_servers.certificate(tmp_path)
+    with fetch_servers.web(tmp_path, tls=fetch_servers.server_tls(pem)) as port:
+        with pytest.raises(FetchError, match=r"no trust.*update\.ca_file"):
+            _get(f"https://127.0.0.1:{port}/file")
+        assert _get(f"https://127.0.0.1:{port}/file", ca_file=pem) == b"content"
+
+
+def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
+    pem = fetch_servers.certificate(tmp_path, "elsewhere.example")
+    with (
+        fetch_servers.web(tmp_path, tls=fetch_servers.server_tls(pem)) as port,
+        pytest.raises(FetchError, match="not valid for"),
+    ):
+        _get(f"https://127.0.0.1:{port}/file", ca_file=pem)
+
+
+def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    server = fetch_servers.certificate(tmp_path)
+    mine = fetch_servers.certificate(tmp_path, "client.example")
+    tls = fetch_servers.server_tls(server, clients=mine)
+    with fetch_servers.web(tmp_path, tls=tls) as port:
+        url = f"https://127.0.0.1:{port}/file"
+        assert _get(url, ca_file=server, client_cert=mine, client_key=mine) == b"content"
+        assert _get(url, ca_file=server, client_cert=mine) == b"content"
+        with pytest.raises(FetchError):
+            _get(url, ca_file=server)
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert"])
+def test_a_certificate_file_that_cannot_be_used_is_named_with_its_key(
+    tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "bad.pem").write_text("not a certificate", encoding="utf-8")
+    for name in ("bad.pem", "missing.pem"):
+        with pytest.raises(ConfigError, match=rf"update\.{key} .*{name}"):
+            _get("https://127.0.0.1:1/file", 100, **{key: tmp_path / name})
+
+
+class Proxy:
+    """Answers what it is asked for itself, if it was given the right login."""
+
+    def __init__(self, serve: Serve, expected: bytes = b"") -> None:
+        self.asked: list[bytes] = []
+        self._expected = expected
+        self.address = serve(self._answer).removesuffix("/file")
+
+    def _answer(self, connection: socket.socket) -> None:
+        request = REQUESTS[-1]
+        self.asked.append(request)
+        if self._expected and self._expected not in request:
+            connection.sendall(
+                _head("HTTP/1.1 407 No", "Proxy-Authenticate: Basic", "Content-Length: 0")
+            )
+        else:
+            connection.sendall(_head("HTTP/1.1 200 OK", "Content-Length: 5") + b"proxy")
+
+
+_BASIC = b"Basic dXNlcjpodW50ZXIy"  # user:hunter2
+
+
+@pytest.fixture
+def login(tmp_path: Path) -> Path:
+    path = tmp_path / "login"
+    path.touch(mode=0o600)
+    path.write_text("user:hunter2\n", encoding="utf-8")
+    return path
+
+
+def test_the_proxy_of_the_settings_is_used(serve: Serve) -> None:
+    proxy = Proxy(serve)
+    assert _get("http://repository.invalid/file", proxy=proxy.address) == b"proxy"
+    assert proxy.asked[0].startswith(b"GET http://repository.invalid/file ")
+
+
+def test_the_proxy_of_the_environment_is_used_but_not_for_what_no_proxy_names(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Proxy(serve, _BASIC)
+    monkeypatch.setenv("http_proxy", proxy.address.replace("//", "//user:hunter2@"))
+    assert _get("http://repository.invalid/file") == b"proxy"
+    monkeypatch.setenv("no_proxy", "repository.invalid")
+    with pytest.raises(FetchError, match="resolve"):
+        _get("http://repository.invalid/file")
+
+
+def test_the_proxy_is_given_the_login_of_a_file(serve: Serve, login: Path) -> None:
+    proxy = Proxy(serve, _BASIC)
+    url = "http://repository.invalid/file"
+    assert _get(url, proxy=proxy.address, proxy_login=login) == b"proxy"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_asks_for_a_password_is_said_with_the_key(serve: Serve, scheme: str) -> None:
+    proxy = Proxy(serve, _BASIC)
+    with pytest.raises(FetchError, match=r"proxy asks for .*update\.proxy_login.*407"):
+        _get(f"{scheme}://repository.invalid/file", proxy=proxy.address)
+
+
+def test_a_wrong_password_appears_in_no_error(serve: Serve, login: Path) -> None:
+    proxy = Proxy(serve, b"another")
+    with pytest.raises(FetchError) as caught:
+        _get("http://repository.invalid/f", proxy=proxy.address, proxy_login=login)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_proxy_that_is_down_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(FetchError, match="proxy"):
+        _get("http://repository.invalid/file", proxy=f"http://127.0.0.1:{port}")
+
+
+def test_a_password_in_the_proxy_address_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match=r"update\.proxy_login") as caught:
+        _get("http://repository.invalid/file", proxy="http://user:hunter2@127.0.0.1:3128")
+    assert "hunter2" not in str(caught.value)

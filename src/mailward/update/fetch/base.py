@@ -3,23 +3,30 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from mailward.fetch import CHUNK_BYTES, NotThereError
+from mailward.fetch import CHUNK_BYTES, NotResumableError, NotThereError
 
-__all__ = ["CHUNK_BYTES", "Fetcher", "NotThereError"]
+__all__ = ["CHUNK_BYTES", "Fetcher", "NotResumableError", "NotThereError"]
 
 
 class Fetcher(Protocol):
-    """Gets one file at a time. May be repeated freely; keeps only connections between calls."""
+    """Gets files; threads may share it. Repeats freely; keeps only connections between calls."""
 
-    bytes_received: int
-    """Content bytes since it was made, for reports."""
-    requests: int
+    @property
+    def bytes_received(self) -> int:
+        """Content bytes since it was made, for reports."""
+        ...
 
-    def fetch(self, url: str, max_bytes: int) -> Iterator[bytes]:
-        """The content of ``url`` in chunks, at most ``max_bytes`` of it.
+    @property
+    def requests(self) -> int:
+        """Files asked for since it was made."""
+        ...
 
-        Raises NotThereError, or FetchError for anything else that goes wrong: unreachable, too
-        slow, too long, redirected where it must not go. Errors come while iterating, too.
+    def fetch(self, url: str, max_bytes: int, start: int = 0) -> Iterator[bytes]:
+        """The content of ``url`` in chunks from byte ``start`` on; all of it at most ``max_bytes``.
+
+        Raises NotThereError, NotResumableError if it cannot begin at ``start``, or FetchError for
+        anything else that goes wrong: unreachable, too slow, too long, redirected where it must
+        not go. Errors come while iterating, too.
         """
         ...
 

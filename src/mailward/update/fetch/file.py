@@ -2,12 +2,13 @@
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mailward.errors import FetchError
-from mailward.update.fetch.base import CHUNK_BYTES, NotThereError
+from mailward.update.fetch.base import CHUNK_BYTES, NotResumableError, NotThereError
 
 
 class FileFetcher:
@@ -16,22 +17,28 @@ class FileFetcher:
     def __init__(self) -> None:
         self.bytes_received = 0
         self.requests = 0
+        self._lock = threading.Lock()
 
-    def fetch(self, url: str, max_bytes: int) -> Iterator[bytes]:
+    def fetch(self, url: str, max_bytes: int, start: int = 0) -> Iterator[bytes]:
         """See Fetcher.fetch."""
         path = _path_of(url)
-        self.requests += 1
-        received = 0
+        with self._lock:
+            self.requests += 1
+        end = start
         try:
             # Non-blocking, so that opening a pipe returns at once; the check below refuses it.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as file:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise FetchError(f"{url}: not a regular file")
+                if start > os.fstat(fd).st_size:
+                    raise NotResumableError(f"{url}: has less than the {start} bytes we have")
+                file.seek(start)
                 while chunk := file.read(CHUNK_BYTES):
-                    received += len(chunk)
-                    self.bytes_received += len(chunk)
-                    if received > max_bytes:
+                    end += len(chunk)
+                    with self._lock:
+                        self.bytes_received += len(chunk)
+                    if end > max_bytes:
                         raise FetchError(f"{url}: longer than the {max_bytes} bytes allowed")
                     yield chunk
         except (FileNotFoundError, NotADirectoryError) as e:

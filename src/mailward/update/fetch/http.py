@@ -1,20 +1,38 @@
-"""``http(s)://``: the bounded client of ``mailward.fetch`` with the agent's limits."""
+"""``http(s)://``: the bounded client of ``mailward.fetch`` with the agent's limits and route."""
 
 from collections.abc import Iterator
 
 from mailward.config import UpdateSettings
-from mailward.fetch import BoundedHttp, Limits
+from mailward.errors import ConfigError
+from mailward.fetch import BoundedHttp, Limits, Route
 
 
 class HttpFetcher(BoundedHttp):
     """See Fetcher."""
 
     def __init__(self, settings: UpdateSettings) -> None:
-        super().__init__(
-            Limits(settings.timeout_s, settings.total_timeout_s, settings.min_bytes_per_s, "update")
-        )
+        super().__init__(limits(settings), route(settings))
 
-    def fetch(self, url: str, max_bytes: int) -> Iterator[bytes]:
+    def fetch(self, url: str, max_bytes: int, start: int = 0) -> Iterator[bytes]:
         """See Fetcher.fetch."""
-        with self.get(url, max_bytes) as answer:
+        with self.get(url, max_bytes, start=start) as answer:
             yield from answer.chunks
+
+
+def limits(settings: UpdateSettings) -> Limits:
+    """What a transfer may take."""
+    return Limits(settings.timeout_s, settings.total_timeout_s, settings.min_bytes_per_s, "update")
+
+
+def route(settings: UpdateSettings) -> Route:
+    """The way there. Raises ConfigError for a proxy address that holds a password."""
+    if "@" in settings.proxy:  # S15: the configuration is shown and printed
+        raise ConfigError("update.proxy: put user:password into a file (update.proxy_login)")
+    return Route(
+        settings.proxy,
+        settings.proxy_login,
+        settings.ca_file,
+        settings.client_cert,
+        settings.client_key,
+        "update",
+    )
