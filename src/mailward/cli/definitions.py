@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
-from mailward.definitions.model import EngineTrial, Manifest, Trial, Version
+from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
 from mailward.definitions.store import State, Store, StoredSet
 from mailward.errors import FormatError, UsageError
 
@@ -251,6 +251,13 @@ def _print_report(manifest: Manifest) -> None:
         print_table(("published nevertheless, because",), [(report.forced,)])
 
 
+def _cost(whose: str, measured: Measured) -> str:
+    return (
+        f"{whose}: loaded in {measured.load_ms:.1f} ms, {size(measured.memory_bytes)}, "
+        f"{measured.message_ms:.2f} ms a message"
+    )
+
+
 def _print_trial(trial: Trial | None) -> None:
     out.print()
     if trial is None:
@@ -262,6 +269,10 @@ def _print_trial(trial: Trial | None) -> None:
         f"{trial.known_good_scanned} known-good messages scanned, "
         f"{trial.unused_signatures:,} signatures that no engine reads"
     )
+    if trial.measured is not None:
+        out.print(_cost("A worker with it", trial.measured))
+    if trial.measured_before is not None:
+        out.print(_cost("With the set before", trial.measured_before))
     if trial.problems:
         print_table(("problem",), [(problem,) for problem in trial.problems])
     print_table(

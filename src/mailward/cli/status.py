@@ -1,6 +1,7 @@
 """`mailward status`: is this server protected?"""
 
 import socket
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store, StoredSet
+from mailward.scan import sandbox
 from mailward.update import freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.service import stale_channels
@@ -48,6 +50,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "license": {"state": "not needed", "expires_at": None, "channels": []},
         "engines": _engines(active),
         "doors": {"smtp": _smtp(config)},
+        "confinement": asdict(sandbox.supported()),
     }
     return found | {"alerts": _alerts(found, stale)}
 
@@ -143,6 +146,8 @@ def _print(found: dict[str, Any]) -> None:
         )
     engines = ", ".join(f"{n} {e['signatures']}" for n, e in found["engines"].items()) or "-"
     out.print(f"Engines       {engines}")
+    confined = ", ".join(f"{what} {means}" for what, means in found["confinement"].items())
+    out.print(f"Confinement   {confined}")
     smtp = found["doors"]["smtp"]
     state = "answers" if smtp["answers"] else "does not answer"
     out.print(f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}", markup=False)
