@@ -73,6 +73,12 @@ def parse(text: str) -> Schedule:
         return _Every(_PERIODS[words])
     if words.startswith("every "):
         return _every(text, words)
+    return wall_times(text)
+
+
+def wall_times(text: str) -> Schedule:
+    """Only times that are named: ``daily at 03:30``, crontab lines. Raises ConfigError."""
+    words = " ".join(text.lower().split())
     at = _AT.fullmatch(words)
     try:
         if at is None:

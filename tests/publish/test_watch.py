@@ -434,7 +434,7 @@ def test_what_is_no_span_is_said(text: str) -> None:
         ("sun at 6:05", "2026-11-29 06:05"),
         ("30 3 1 * *", "2026-12-01 03:30"),
         ("*/20 * * * *", "2026-11-23 18:20"),
-        ("0 0 30 2 *", "2027-11-24"),  # never: looked at again in a year
+        ("30 3 * * 1", "2026-11-30 03:30"),  # Monday, as crontab counts
     ],
 )
 def test_calendars(text: str, expected: str) -> None:
@@ -444,7 +444,10 @@ def test_calendars(text: str, expected: str) -> None:
     assert found > local
 
 
-@pytest.mark.parametrize("text", ["", "daily at 25:00", "daily", "* * * *", "99 * * * *", "x" * 99])
+@pytest.mark.parametrize(
+    "text",
+    ["", "daily at 25:00", "daily", "* * * *", "99 * * * *", "x" * 99, "0 0 30 2 *", "1 2 3 * 4"],
+)
 def test_what_is_no_calendar_is_said(text: str) -> None:
     with pytest.raises(ConfigError, match="key: "):
         schedule.calendar(text, "key")

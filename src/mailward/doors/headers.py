@@ -48,24 +48,32 @@ class Trace:
 
 def split(message: bytes) -> tuple[bytes, bytes]:
     """Header block and the rest, which begins with the empty line; together the message."""
+    end = _header_end(message)
+    return message[:end], message[end:]
+
+
+def _header_end(message: bytes) -> int:
     if message.startswith(b"\r\n"):
-        return b"", message
+        return 0
     end = message.find(b"\r\n\r\n")
-    return (message, b"") if end < 0 else (message[: end + 2], message[end + 2 :])
+    return len(message) if end < 0 else end + 2
 
 
 def without_ours(message: bytes) -> bytes:
     """The message without header lines that begin with ``X-Mailward-`` and their folded lines.
 
-    In any case, with or without a colon where one belongs; every other byte stays as it is.
+    In any case, with or without a colon where one belongs; every other byte stays as it is. Nearly
+    all messages have none, and are not copied.
     """
-    header, rest = split(message)
-    return _OURS.sub(b"", header) + rest
+    end = _header_end(message)
+    header = message[:end]
+    cleaned = _OURS.sub(b"", header)
+    return message if len(cleaned) == end else cleaned + message[end:]
 
 
 def hops(message: bytes) -> int:
     """How many ``Received`` fields there are: how many servers it has passed."""
-    return len(_RECEIVED.findall(split(message)[0]))
+    return len(_RECEIVED.findall(message, 0, _header_end(message)))
 
 
 def received(trace: Trace) -> bytes:

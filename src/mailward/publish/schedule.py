@@ -1,16 +1,11 @@
-"""Schedules as a publisher writes them: ``15 min``, ``daily at 03:30``, ``mon, thu at 12:00``, or
-the five fields of a crontab line.
-
-Read into values that answer one question, so that whoever waits can keep its own clock.
-"""
+"""Schedules as a publisher writes them: a span (``15 min``), or times that are named."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
-
-from apscheduler.triggers.cron import CronTrigger
 
 from mailward.errors import ConfigError
+from mailward.schedule import Schedule, wall_times
 
 _UNITS = {
     "s": "seconds",
@@ -23,18 +18,19 @@ _UNITS = {
     "day": "days",
 }
 _SPAN = re.compile(r"(?:every )?([0-9]{1,6}(?:\.[0-9]{1,3})?) ?([a-z]+?)s?")
-_DAYS = "mon|tue|wed|thu|fri|sat|sun"
-_AT = re.compile(rf"(daily|(?:{_DAYS})(?: ?, ?(?:{_DAYS}))*) at ([0-9]{{1,2}}):([0-9]{{2}})")
 _SPAN_MIN = timedelta(seconds=1)
 _SPAN_MAX = timedelta(days=366)
 
 
-class Calendar(Protocol):
-    """Moments on the clock on the wall."""
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Moments on this computer's clock, exactly: a publisher is no fleet to spread."""
+
+    schedule: Schedule
 
     def next_after(self, moment: datetime) -> datetime:
         """The first one later than ``moment``."""
-        ...
+        return self.schedule.next_after(moment, share=0.0, zone=None)
 
 
 def span(text: str, key: str) -> timedelta:
@@ -49,26 +45,7 @@ def span(text: str, key: str) -> timedelta:
 
 def calendar(text: str, key: str) -> Calendar:
     """``daily at 03:30``, in this computer's time zone. Raises ConfigError, naming ``key``."""
-    words = " ".join(text.lower().split())
-    found = _AT.fullmatch(words)
     try:
-        if found is None:
-            return _Cron(CronTrigger.from_crontab(words))
-        days = "*" if found[1] == "daily" else found[1].replace(" ", "")
-        return _Cron(CronTrigger(day_of_week=days, hour=int(found[2]), minute=int(found[3])))
-    except (ValueError, TypeError) as e:
-        raise ConfigError(
-            f"{key}: {text!r}: write daily at 03:30, mon, thu at 12:00, or five crontab fields"
-        ) from e
-
-
-class _Cron:
-    def __init__(self, trigger: CronTrigger) -> None:
-        self._trigger = trigger
-
-    def next_after(self, moment: datetime) -> datetime:
-        found: datetime | None = self._trigger.get_next_fire_time(
-            None, moment + timedelta(microseconds=1)
-        )
-        # None: a crontab line that never comes true, 30 February.
-        return found or moment + _SPAN_MAX
+        return Calendar(wall_times(text))
+    except ConfigError as e:
+        raise ConfigError(f"{key}: {e}") from e

@@ -61,7 +61,8 @@ class UpdateService:
         """One round."""
         for channel in enabled_channels(self._settings):
             try:
-                if self._is_due(channel):
+                # Reading the history takes milliseconds that the doors on this loop need.
+                if await asyncio.to_thread(self._is_due, channel):
                     await self._refresh(channel)
             except (MailwardError, OSError) as e:
                 log.error("the update failed; scanning goes on", channel=channel.value, why=str(e))
@@ -70,7 +71,7 @@ class UpdateService:
                 log.exception("the update failed by a defect", channel=channel.value)
                 self._hold(channel, e)
         try:
-            self._raise_alerts()
+            await asyncio.to_thread(self._raise_alerts)
         except (MailwardError, OSError) as e:
             log.error("freshness cannot be told", why=str(e))
 
