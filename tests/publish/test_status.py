@@ -1,6 +1,7 @@
 """`repo status`: how it stands, and whether somebody has to look."""
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,3 +121,20 @@ def test_a_damaged_watch_state_is_said(home: Home, content: bytes) -> None:
     (home.folder / "watch.json").write_bytes(content)
     with pytest.raises(PublishError, match=r"watch\.json is damaged"):
         status(home)
+
+
+def test_files_that_are_pruned_while_it_counts_are_no_trouble(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = status(home).sizes
+    real = Path.stat
+    victim = home.metadata / "1.rapid.json"
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == victim:
+            raise FileNotFoundError(path)
+        return real(path, follow_symlinks=follow_symlinks)
+
+    size = victim.stat().st_size
+    monkeypatch.setattr(Path, "stat", stat)
+    assert before.public - status(home).sizes.public == size

@@ -1,8 +1,11 @@
 """How a repository stands: what is offered, what was built, how long its signatures hold."""
 
+import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from mailward.definitions.model import Channel, Current, Level, Manifest, QualityReport, Version
@@ -205,10 +208,20 @@ def _role(
 def _sizes(home: Home) -> Sizes:
     return Sizes(
         *(
-            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            _bytes_below(folder)
             for folder in (home.public, home.public / "objects", home.public / "patches")
         )
     )
+
+
+def _bytes_below(folder: Path) -> int:
+    """Of all files. Status takes no lock: what is pruned meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(place, name).stat().st_size
+    return total
 
 
 def _plain_channel(channel: ChannelStatus, at: datetime) -> dict[str, Any]:
