@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from mailward.config import ScanSettings
 from mailward.scan import message
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Piece, Shut
+from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
 
-def read(data: bytes) -> list[Piece | Shut]:
+def read(data: bytes) -> list[Found]:
     return list(message.read(data, Budget(ScanSettings())))
 
 

@@ -81,7 +81,8 @@ def scan(
 
     What a file is, is told by its content. Exit code 1: a risk was found; 2: something could not
     be read. What could not be looked into (encrypted, malformed, over a limit) is listed as
-    unscannable. With --json, one JSON object a line.
+    unscannable; what mail clients read in more than one way as ambiguous, which is no risk by
+    itself. With --json, one JSON object a line.
 
     Example: `mailward scan --json message.eml ~/Maildir`
     """
@@ -171,6 +172,9 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     for risk in outcome.verdict.risks:
         kind = VerdictKind.SUSPICIOUS if risk.suspicious else VerdictKind.INFECTED
         out.print(f"{path}: {kind}: {risk.name} in {risk.part} ({risk.engine})", markup=False)
+    for ambiguity in outcome.verdict.ambiguities[:_UNOPENED_SHOWN]:
+        why = f"{ambiguity.part}: {ambiguity.doubt}, {ambiguity.detail}"
+        out.print(f"{path}: ambiguous: {why}", markup=False)
     unopened = outcome.verdict.unopened
     for shut in unopened[:_UNOPENED_SHOWN]:
         why = f"{shut.part}: {shut.reason}, {shut.detail}"

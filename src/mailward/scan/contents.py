@@ -1,10 +1,10 @@
-"""What comes out of a message or container, one level down: a piece, or that it stays shut."""
+"""What comes out of a message or container, one level down: pieces, what stays shut, doubts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.part import Role
-from mailward.scan.verdict import Reason
+from mailward.scan.verdict import Doubt, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +30,17 @@ class Shut:
     label: str = ""
 
 
-Contents = Iterator[Piece | Shut]
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Something that can be read in more than one way; every reading is given beside it."""
+
+    doubt: Doubt
+    detail: str
+    name: str = ""
+    label: str = ""
+
+
+Found = Piece | Shut | Ambiguous
+
+Contents = Iterator[Found]
 """Made one at a time, so that a bomb is stopped before it is unpacked."""

@@ -8,10 +8,11 @@ from mailward.scan.engine import ScanTimeoutError
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+from mailward.scan.verdict import Ambiguity, Reason, Risk, Unopened, Verdict
 
 _RISKS_MAX = 1000
 _UNOPENED_MAX = 1000
+_AMBIGUITIES_MAX = 100
 """Of one message; more of them change nothing, and a verdict stays small."""
 
 
@@ -29,11 +30,14 @@ class Scanner:
             return Verdict(unopened=(too_large(len(data), self._settings),))
         risks: list[Risk] = []
         unopened: list[Unopened] = []
+        ambiguities: list[Ambiguity] = []
         scanned = 0
         budget = Budget(self._settings)
         for part in parts(data, role=role, name=name, budget=budget):
             if isinstance(part, Unopened):
                 unopened.append(part)
+            elif isinstance(part, Ambiguity):
+                ambiguities.append(part)
             else:
                 scanned += 1
                 self._scan_part(part, budget, risks, unopened)
@@ -45,6 +49,7 @@ class Scanner:
             parts=scanned,
             set=self._loaded.version,
             ms=(time.perf_counter() - began) * 1000,
+            ambiguities=tuple(ambiguities[:_AMBIGUITIES_MAX]),
         )
 
     def _scan_part(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from mailward.scan import containers, message
 from mailward.scan.budget import Budget, Spent
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Found, Piece, Shut
 from mailward.scan.part import Part, Role
-from mailward.scan.verdict import Unopened
+from mailward.scan.verdict import Ambiguity, Unopened
 
 _NAME_MAX = 120
 """Characters of a name that a path shows."""
@@ -14,7 +14,9 @@ _PART_NAME_MAX = 1000
 """Characters of a name that rules see."""
 
 
-def parts(data: bytes, *, role: Role, name: str, budget: Budget) -> Iterator[Part | Unopened]:
+def parts(
+    data: bytes, *, role: Role, name: str, budget: Budget
+) -> Iterator[Part | Unopened | Ambiguity]:
     """``data`` itself, then what is in it, at any depth; what stays shut is named (S11).
 
     ``name``: of the file, if it is one. Never raises, whatever ``data`` is.
@@ -34,7 +36,7 @@ class _Tree:
         self._budget = budget
         self._paths = {root}
 
-    def visit(self, piece: Piece, path: str, depth: int) -> Iterator[Part | Unopened]:
+    def visit(self, piece: Piece, path: str, depth: int) -> Iterator[Part | Unopened | Ambiguity]:
         """A piece, then what is in it. Raises Spent."""
         data, cut = self._within_room(piece.data) if depth else (piece.data, None)
         self._budget.count_part(len(data) if depth else 0)
@@ -53,9 +55,12 @@ class _Tree:
         for found in contents:
             if isinstance(found, Piece):
                 yield from self.visit(found, self._unique(_below(path, found)), depth + 1)
-            else:
-                self._budget.count_part(0)  # or millions of them would cost nothing but time
+                continue
+            self._budget.count_part(0)  # or millions of them would cost nothing but time
+            if isinstance(found, Shut):
                 yield _unopened(_below(path, found), found)
+            else:
+                yield Ambiguity(_below(path, found), found.doubt, found.detail)
 
     def _within_room(self, data: bytes) -> tuple[bytes, Shut | None]:
         room = self._budget.room()
@@ -87,10 +92,10 @@ class _Tree:
         return candidate
 
 
-def _below(path: str, found: Piece | Shut) -> str:
+def _below(path: str, found: Found) -> str:
     name = _printable(found.name)
     if not name and not found.label:
-        return path if isinstance(found, Shut) else f"{path}/content"
+        return f"{path}/content" if isinstance(found, Piece) else path
     return f"{path}/{found.label}{':' if name and found.label else ''}{name}"
 
 

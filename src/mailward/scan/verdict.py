@@ -55,6 +55,30 @@ class Unopened:
     detail: str = ""
 
 
+class Doubt(StrEnum):
+    """About what those who open a message or document disagree."""
+
+    HEADER = "header"
+    """What its header fields say, or where they end."""
+    STRUCTURE = "structure"
+    """Which parts it has."""
+    ENCODING = "encoding"
+    """What a part's bytes are once decoded."""
+    NAME = "name"
+    """What a part is called."""
+    MACRO = "macro"
+    """What a macro does: its source says something else than what is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguity:
+    """A part with more than one reading; every one was scanned. No risk by itself."""
+
+    part: str
+    doubt: Doubt
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to one message or file."""
@@ -66,6 +90,8 @@ class Verdict:
     set: str = ""
     ms: float = 0.0
     """Time in the scanner, milliseconds."""
+    ambiguities: tuple[Ambiguity, ...] = ()
+    """What can be read in more than one way; changes nothing about ``kinds``."""
 
     @property
     def kinds(self) -> tuple[VerdictKind, ...]:
@@ -102,4 +128,8 @@ class Verdict:
             parts=plain["parts"],
             set=plain["set"],
             ms=plain["ms"],
+            ambiguities=tuple(
+                Ambiguity(a["part"], Doubt(a["doubt"]), a["detail"])
+                for a in plain.get("ambiguities", ())  # kept by a release before there were any
+            ),
         )

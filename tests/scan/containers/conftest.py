@@ -7,15 +7,15 @@ import pytest
 from mailward.config import ScanSettings
 from mailward.scan import containers
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Piece, Shut
+from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 
-Unpack = Callable[..., list[Piece | Shut]]
+Unpack = Callable[..., list[Found]]
 
 
 @pytest.fixture
 def unpack() -> Unpack:
-    def unpack(data: bytes, name: str = "", **limits: float) -> list[Piece | Shut]:
+    def unpack(data: bytes, name: str = "", **limits: float) -> list[Found]:
         budget = Budget(ScanSettings.model_validate(limits))
         return list(containers.unpack(data, name, "", budget) or ())
 
