@@ -2,10 +2,12 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
-from mailward.config import Config
+from mailward.config import Config, PolicySettings
+from mailward.rules import Action, When
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -33,6 +35,19 @@ def test_documented_defaults_are_the_real_ones() -> None:
     assert {key: json.loads(default) for key, default in rows} == {
         key: defaults[key] for key, _ in rows
     }
+
+
+def test_every_condition_and_action_of_a_rule_is_documented_and_no_other() -> None:
+    text = (_DOCS / "policy.md").read_text(encoding="utf-8")
+    conditions, actions = text.split("## Conditions")[1].split("## Actions")
+    assert set(re.findall(r"^\| `(\w+)` \|", conditions, re.MULTILINE)) == set(When.model_fields)
+    assert set(re.findall(r"^\| `(\w+)` \|", actions, re.MULTILINE)) == {a.value for a in Action}
+
+
+def test_the_rules_in_the_documents_are_valid() -> None:
+    text = (_DOCS / "policy.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(PolicySettings.model_validate(tomllib.loads(written)["policy"]).rules) == 3
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -10,10 +10,11 @@ import os
 import tomllib
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,12 +23,21 @@ from pydantic_settings import (
 
 from mailward import schedule
 from mailward.errors import ConfigError
+from mailward.rules import Action, Networks, Rule, WhenDown, networks
 
 MIB = 1024 * 1024
+
+
+def _needs_no_more(action: Action) -> Action:
+    if action is Action.REDIRECT:
+        raise ValueError("redirect needs an address: write a rule")
+    return action
+
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Hours = Annotated[float, Field(gt=0, le=8_760)]
+VerdictAction = Annotated[Action, AfterValidator(_needs_no_more)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
 
 
@@ -41,15 +51,6 @@ def _checked(text: str, parse: Callable[[str], object]) -> str:
     except ConfigError as e:
         raise ValueError(str(e)) from e
     return text
-
-
-class Action(StrEnum):
-    """What happens to a message, from mild to harsh: the harshest wins."""
-
-    DELIVER = "deliver"
-    TAG = "tag"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
 
 
 class ScanSettings(_Section):
@@ -115,14 +116,40 @@ class SmtpSettings(_Section):
 class PolicySettings(_Section):
     """Verdict to action. A message with several verdicts gets the harshest of their actions."""
 
-    infected: Action = Field(Action.REJECT, description="a signature says that it is malware")
-    suspicious: Action = Field(
+    infected: VerdictAction = Field(
+        Action.REJECT, description="a signature says that it is malware"
+    )
+    suspicious: VerdictAction = Field(
         Action.QUARANTINE, description="a signature says that it looks like an attack"
     )
-    unscannable: Action = Field(
+    unscannable: VerdictAction = Field(
         Action.TAG, description="something could not be looked into: encrypted, malformed, a limit"
     )
-    clean: Action = Field(Action.DELIVER, description="nothing was found")
+    clean: VerdictAction = Field(Action.DELIVER, description="nothing was found")
+    scanner_down: WhenDown = Field(
+        WhenDown.TEMPFAIL,
+        description="no worker can scan: tempfail (451), deliver (tagged), or quarantine",
+    )
+    rules: tuple[Rule, ...] = Field(
+        (), description="asked before the table above, from top to bottom; the first that fits wins"
+    )
+    internal: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="networks whose mail is outbound, for `direction`"
+    )
+    authserv_id: str = Field(
+        "", description="whose Authentication-Results fields are believed, for `authentication`"
+    )
+
+    @field_validator("internal")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        networks(texts)
+        return texts
+
+    @cached_property
+    def internal_networks(self) -> Networks:
+        """``internal``, parsed."""
+        return networks(self.internal)
 
 
 class ChannelSettings(_Section):

@@ -13,6 +13,7 @@ from mailward.config import PolicySettings, QuarantineSettings
 from mailward.doors.testing import FakeHop
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held
+from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
@@ -38,7 +39,9 @@ def quarantine(tmp_path: Path) -> Quarantine:
 @pytest.fixture
 def held(quarantine: Quarantine) -> Held:
     envelope = Envelope("", ("b@example.net", "c@example.net"))
-    return quarantine.hold(MESSAGE, envelope, VERDICT, decide(VERDICT, PolicySettings()))
+    return quarantine.hold(
+        MESSAGE, envelope, VERDICT, decide(VERDICT, PolicySettings(), Mail("", (), "", b""))
+    )
 
 
 @pytest.fixture

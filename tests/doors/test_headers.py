@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import Action
 from mailward.doors import headers
 from mailward.doors.headers import Trace
 from mailward.protect.policy import Decision
+from mailward.rules import Action
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict, VerdictKind
 
 DELIVER = Decision(Action.DELIVER, VerdictKind.CLEAN, "")

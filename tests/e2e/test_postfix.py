@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mailward import main
-from mailward.config import Action, Config, PolicySettings
+from mailward.config import Config, PolicySettings
 from mailward.doors import headers
 from mailward.doors.relay import Relay, deliver
+from mailward.rules import Action
 from tests.e2e import postfix, through
 
 pytestmark = pytest.mark.real

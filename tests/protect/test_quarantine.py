@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mailward.config import PolicySettings, QuarantineSettings
 from mailward.errors import BusyError, FormatError, TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held, decode
+from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Damaged, Quarantine
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
@@ -28,7 +29,7 @@ VERDICT = Verdict(
     parts=3,
     set="20261123.007",
 )
-DECISION = decide(VERDICT, PolicySettings())
+DECISION = decide(VERDICT, PolicySettings(), Mail("", (), "", b""))
 
 
 @pytest.fixture

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from mailward import __version__, logs
-from mailward.cli import config, definitions, quarantine, repo, scan, service, status, update
+from mailward.cli import (
+    config,
+    definitions,
+    policy,
+    quarantine,
+    repo,
+    scan,
+    service,
+    status,
+    update,
+)
 from mailward.config import LogLevel, LogSettings
 from mailward.errors import MailwardError
 
@@ -55,6 +65,7 @@ app.command("status")(status.status)
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(repo.app, name="repo")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(policy.app, name="policy")
 app.add_typer(config.app, name="config")
 
 

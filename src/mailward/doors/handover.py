@@ -5,23 +5,26 @@ hop's own, when it was given the message; 250 when the quarantine has it on disk
 nobody has it (S12).
 """
 
-import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from mailward.config import Action, PolicySettings
+from mailward.config import PolicySettings
 from mailward.doors import headers
+from mailward.doors.outlet import Outlet
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
 from mailward.errors import ScannerDownError, TemporaryError
 from mailward.protect.held import Envelope
-from mailward.protect.policy import Decision, decide
+from mailward.protect.mail import Mail
+from mailward.protect.policy import ForSome, decide_each, unscanned
 from mailward.protect.quarantine import Quarantine
+from mailward.rules import Action, WhenDown
 from mailward.scan.part import Role
-from mailward.scan.verdict import Verdict
+from mailward.scan.verdict import Reason, Unopened, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -66,50 +69,47 @@ class Handover:
         ``relay`` has the transaction open; when this returns it is over.
         """
         began = time.perf_counter()
-        verdict = decision = None
+        verdict, decisions = None, tuple[ForSome, ...]()
         note = ""
         try:
             if headers.hops(incoming.content) > MAX_HOPS:
                 reply = _TOO_MANY_HOPS
             else:
                 message = headers.received(incoming.trace) + headers.without_ours(incoming.content)
-                verdict = await self.scanner.scan(message)
-                decision = decide(verdict, self.policy)
-                reply = await self._act(decision, verdict, message, incoming.envelope, relay)
+                verdict, decisions = await self._decide(message, incoming)
+                outlet = Outlet(message, verdict, incoming.envelope, self.quarantine, relay)
+                reply = await outlet.act(decisions)
         except ScannerDownError as e:
             reply, note = _NOT_SCANNED, str(e)
         except TemporaryError as e:
-            held = decision is not None and decision.action is Action.QUARANTINE
+            held = any(some.decision.action is Action.QUARANTINE for some in decisions)
             reply, note = (_NOT_HELD if held else HOP_DOWN), str(e)
         finally:
             await relay.reset()  # nothing of a message that was not handed over is delivered
-        _log(incoming, verdict, decision, reply, note, (time.perf_counter() - began) * 1000)
+        _log(incoming, verdict, decisions, reply, note, (time.perf_counter() - began) * 1000)
         return reply
 
-    async def _act(
-        self,
-        decision: Decision,
-        verdict: Verdict,
-        message: bytes,
-        envelope: Envelope,
-        relay: Relay,
-    ) -> Reply:
-        match decision.action:
-            case Action.DELIVER | Action.TAG:
-                return await relay.data(headers.verdict_fields(verdict, decision) + message)
-            case Action.QUARANTINE:
-                held = await asyncio.to_thread(
-                    self.quarantine.hold, message, envelope, verdict, decision
-                )
-                return Reply.of(f"250 2.0.0 Message accepted as {held.id}")  # S12: it is on disk
-            case Action.REJECT:
-                return Reply.of(f"550 5.7.1 Message refused: {decision.reason}")
+    async def _decide(
+        self, message: bytes, incoming: Incoming
+    ) -> tuple[Verdict, tuple[ForSome, ...]]:
+        """Raises ScannerDownError, unless the policy knows what to do without a scan."""
+        recipients = incoming.envelope.recipients
+        try:
+            verdict = await self.scanner.scan(message)
+        except ScannerDownError as e:
+            if self.policy.scanner_down is WhenDown.TEMPFAIL:
+                raise
+            decision = unscanned(self.policy.scanner_down)
+            unopened = Unopened("message", Reason.CRASH, str(e))
+            return Verdict(unopened=(unopened,)), (ForSome(decision, recipients),)
+        mail = Mail(incoming.envelope.sender, recipients, incoming.trace.client, message)
+        return verdict, decide_each(verdict, self.policy, mail)
 
 
 def _log(
     incoming: Incoming,
     verdict: Verdict | None,
-    decision: Decision | None,
+    decisions: Sequence[ForSome],
     reply: Reply,
     note: str,
     ms: float,
@@ -125,7 +125,8 @@ def _log(
         verdict=verdict.kind.value if verdict else None,
         risks=[risk.name for risk in verdict.risks] if verdict else [],
         set=verdict.set if verdict else None,
-        action=decision.action.value if decision else None,
+        action=[some.decision.action.value for some in decisions],
+        rule=[some.decision.rule for some in decisions if some.decision.rule],
         reply=str(reply),
         ms=round(ms, 1),
         **({"problem": note} if note else {}),

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 
-from mailward.config import Action
 from mailward.protect.policy import Decision, printable_ascii
+from mailward.rules import Action
 from mailward.scan.verdict import Verdict
 
 _OURS = re.compile(rb"^x-mailward-[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_SUBJECT = re.compile(rb"^subject[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MAX_NAMES = 20
 _MAX_NAME = 200
 _HOST = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
@@ -99,6 +100,20 @@ def verdict_fields(verdict: Verdict, decision: Decision) -> bytes:
     if decision.action is Action.TAG:
         fields.append(_field("X-Mailward-Tag", decision.because.value))
     return b"".join(fields)
+
+
+def with_subject(message: bytes, prefix: str) -> bytes:
+    """The message with ``prefix`` in front of its subject; it gets one if it has none.
+
+    What signs the subject (DKIM) is broken by that.
+    """
+    if not prefix:
+        return message
+    end = _header_end(message)
+    found = _SUBJECT.search(message, 0, end)
+    if found is None:
+        return _field("Subject", prefix) + message
+    return b"".join((message[: found.end()], b" ", prefix.encode("ascii"), message[found.end() :]))
 
 
 def released(id_: str) -> bytes:

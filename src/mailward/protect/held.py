@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from mailward.config import Action
 from mailward.errors import FormatError
 from mailward.protect.policy import Decision
+from mailward.rules import Action
 from mailward.scan.verdict import Verdict, VerdictKind
 
 
@@ -70,6 +70,9 @@ def _decode(id_: str, plain: dict[str, Any]) -> Held:
         sha256=str(plain["sha256"]),
         verdict=Verdict.from_plain(plain["verdict"]),
         decision=Decision(
-            Action(decision["action"]), VerdictKind(decision["because"]), str(decision["reason"])
+            Action(decision["action"]),
+            VerdictKind(decision["because"]),
+            str(decision["reason"]),
+            str(decision.get("rule", "")),  # entries of older releases have none
         ),
     )

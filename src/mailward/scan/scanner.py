@@ -8,12 +8,15 @@ from mailward.scan.engine import ScanTimeoutError
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Ambiguity, Reason, Risk, Unopened, Verdict
+from mailward.scan.verdict import Ambiguity, File, Reason, Risk, Unopened, Verdict
 
 _RISKS_MAX = 1000
 _UNOPENED_MAX = 1000
+_FILES_MAX = 1000
 _AMBIGUITIES_MAX = 100
 """Of one message; more of them change nothing, and a verdict stays small."""
+
+_FILE_ROLES = (Role.ATTACHMENT, Role.MEMBER)
 
 
 class Scanner:
@@ -31,6 +34,7 @@ class Scanner:
         risks: list[Risk] = []
         unopened: list[Unopened] = []
         ambiguities: list[Ambiguity] = []
+        files: list[File] = []
         scanned = 0
         budget = Budget(self._settings)
         for part in parts(data, role=role, name=name, budget=budget):
@@ -40,6 +44,8 @@ class Scanner:
                 ambiguities.append(part)
             else:
                 scanned += 1
+                if part.role in _FILE_ROLES and part.name and len(files) < _FILES_MAX:
+                    files.append(File(part.path, part.name, part.content_type, len(part.data)))
                 self._scan_part(part, budget, risks, unopened)
             if len(risks) >= _RISKS_MAX:
                 break
@@ -47,6 +53,7 @@ class Scanner:
             risks=tuple(risks[:_RISKS_MAX]),
             unopened=tuple(unopened[:_UNOPENED_MAX]),
             parts=scanned,
+            files=tuple(files),
             set=self._loaded.version,
             ms=(time.perf_counter() - began) * 1000,
             ambiguities=tuple(ambiguities[:_AMBIGUITIES_MAX]),

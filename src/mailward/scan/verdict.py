@@ -80,6 +80,16 @@ class Ambiguity:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """An attachment or a member of one, as the sender describes it: what policies can ask for."""
+
+    part: str
+    name: str
+    content_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to one message or file."""
 
@@ -87,6 +97,8 @@ class Verdict:
     unopened: tuple[Unopened, ...] = ()
     parts: int = 0
     """How many parts the engines looked at, the message itself included."""
+    files: tuple[File, ...] = ()
+    """The first of its attachments and of what is in them."""
     set: str = ""
     ms: float = 0.0
     """Time in the scanner, milliseconds."""
@@ -126,6 +138,7 @@ class Verdict:
                 Unopened(u["part"], Reason(u["reason"]), u["detail"]) for u in plain["unopened"]
             ),
             parts=plain["parts"],
+            files=tuple(File(**file) for file in plain.get("files", ())),
             set=plain["set"],
             ms=plain["ms"],
             ambiguities=tuple(

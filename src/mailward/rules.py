@@ -1,0 +1,195 @@
+"""The policy's rules as the administrator writes them: what is asked of a message, what is done.
+
+Values only; ``protect.policy`` decides with them. Patterns are shell patterns (``*``, ``?``,
+``[abc]``) that compare without regard to case.
+"""
+
+import fnmatch
+import re
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+PATTERN_MAX = 1000
+"""Characters of a pattern; an address has at most 320 (RFC 5321 section 4.5.3.1)."""
+
+
+class Action(StrEnum):
+    """What happens to a message, from mild to harsh: the harshest wins."""
+
+    DELIVER = "deliver"
+    TAG = "tag"
+    REDIRECT = "redirect"
+    """To the rule's ``to`` instead of its recipients."""
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+    DISCARD = "discard"
+    """The sender hears 250 and nobody gets it: for what must leave no trace, not even a bounce."""
+
+
+class WhenDown(StrEnum):
+    """What happens to a message that nobody can scan at the moment."""
+
+    TEMPFAIL = "tempfail"
+    """The sender tries again."""
+    DELIVER = "deliver"
+    """Unscanned, and tagged so."""
+    QUARANTINE = "quarantine"
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r'[^\s<>"@\x00-\x1f]+@[^\s<>"@\x00-\x1f]+', text) or not text.isascii():
+        raise ValueError("write a whole address, e.g. postmaster@example.org")
+    return text
+
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=PATTERN_MAX)]
+RecipientAddress = Annotated[str, StringConstraints(max_length=320), AfterValidator(_address)]
+
+
+class Patterns:
+    """Shell patterns, compiled: whether any of them fits."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._any = re.compile(
+            "|".join(fnmatch.translate(p) for p in patterns), re.IGNORECASE | re.DOTALL
+        )
+
+    def fit(self, text: str) -> bool:
+        """Whether one of them describes the whole of ``text``."""
+        return self._any.match(text) is not None
+
+
+class When(BaseModel):
+    """Conditions: all that are given must hold; of a list, one is enough."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: tuple[Literal["infected", "suspicious", "unscannable", "clean"], ...] = ()
+    """Anything that is true of the message, not the gravest alone."""
+    risk: tuple[Pattern, ...] = ()
+    """Names of what was found."""
+    severity: tuple[Literal["low", "medium", "high", "critical"], ...] = ()
+    engine: tuple[Pattern, ...] = ()
+    unscannable: tuple[
+        Literal["encrypted", "malformed", "unsupported", "limit", "time", "crash"], ...
+    ] = ()
+    """Why something could not be looked into."""
+    ambiguous: bool | None = None
+    """Whether mail clients read its structure in more than one way."""
+    file_name: tuple[Pattern, ...] = ()
+    """Of attachments and of what is in them, as the sender calls them: ``*.exe``."""
+    content_type: tuple[Pattern, ...] = ()
+    """Of the same, as declared: ``application/x-ms*``."""
+    larger_than_bytes: Annotated[int, Field(ge=0)] | None = None
+    """The whole message."""
+    sender: tuple[Pattern, ...] = ()
+    """Envelope sender; the empty pattern of bounces is ``<>``."""
+    recipient: tuple[Pattern, ...] = ()
+    """Decided for each recipient by itself."""
+    client: tuple[str, ...] = ()
+    """Networks: ``192.0.2.0/24``, ``2001:db8::/32``."""
+    direction: Literal["inbound", "outbound"] | None = None
+    """Outbound comes from ``policy.internal``."""
+    header: dict[Annotated[str, StringConstraints(pattern=r"^[!-9;-~]{1,100}$")], Pattern] = {}
+    """Field name to a pattern for its decoded content; each must fit one field of that name."""
+    authentication: dict[
+        Literal["spf", "dkim", "dmarc", "arc"],
+        Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}$")],
+    ] = {}
+    """Method to result, of the Authentication-Results that ``policy.authserv_id`` has added."""
+
+    @field_validator("client")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        networks(texts)
+        return texts
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not self.model_dump(exclude_defaults=True):
+            raise ValueError("asks for nothing, so every message would match: leave `when` out")
+        return self
+
+    @cached_property
+    def risks(self) -> Patterns:
+        """``risk``, compiled."""
+        return Patterns(self.risk)
+
+    @cached_property
+    def engines(self) -> Patterns:
+        """``engine``, compiled."""
+        return Patterns(self.engine)
+
+    @cached_property
+    def file_names(self) -> Patterns:
+        """``file_name``, compiled."""
+        return Patterns(self.file_name)
+
+    @cached_property
+    def content_types(self) -> Patterns:
+        """``content_type``, compiled."""
+        return Patterns(self.content_type)
+
+    @cached_property
+    def senders(self) -> Patterns:
+        """``sender``, compiled."""
+        return Patterns(self.sender)
+
+    @cached_property
+    def recipients(self) -> Patterns:
+        """``recipient``, compiled."""
+        return Patterns(self.recipient)
+
+    @cached_property
+    def clients(self) -> "Networks":
+        """``client``, parsed."""
+        return networks(self.client)
+
+    @cached_property
+    def headers(self) -> dict[str, Patterns]:
+        """``header``, names in lower case, compiled."""
+        return {name.lower(): Patterns((pattern,)) for name, pattern in self.header.items()}
+
+
+class Rule(BaseModel):
+    """One rule: which messages, and what is done with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=r"^[ -~]{1,100}$")]
+    """For logs, the quarantine and `mailward policy test`."""
+    when: When | None = None
+    """None: every message that gets this far."""
+    action: Action
+    subject: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,100}$")] = ""
+    """Put in front of the subject of what is delivered."""
+    to: tuple[RecipientAddress, ...] = ()
+    """Where ``redirect`` sends it."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.action is Action.REDIRECT) != bool(self.to):
+            raise ValueError("`to` goes with action redirect, and redirect needs it")
+        if self.subject and self.action not in (Action.DELIVER, Action.TAG, Action.REDIRECT):
+            raise ValueError("`subject` is for what is delivered, tagged or redirected")
+        return self
+
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+def networks(texts: tuple[str, ...]) -> Networks:
+    """Parse networks. Raises ValueError, naming the one that is none."""
+    return tuple(ip_network(text) for text in texts)
