@@ -14,6 +14,7 @@ from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store, StoredSet
 from mailward.scan import sandbox
+from mailward.scan.containers import libarchive
 from mailward.update import freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.service import stale_channels
@@ -50,6 +51,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "license": {"state": "not needed", "expires_at": None, "channels": []},
         "engines": _engines(active),
         "doors": {"smtp": _smtp(config)},
+        "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
     return found | {"alerts": _alerts(found, stale)}
@@ -101,6 +103,11 @@ def _engines(active: StoredSet | None) -> dict[str, Any]:
     }
 
 
+def _containers() -> dict[str, Any]:
+    library = libarchive.version()
+    return {"libarchive": library, "cannot_open": [] if library else list(libarchive.NEEDED_FOR)}
+
+
 def _smtp(config: Config) -> dict[str, Any]:
     host, _, port = config.smtp.listen.rpartition(":")
     try:
@@ -146,6 +153,14 @@ def _print(found: dict[str, Any]) -> None:
         )
     engines = ", ".join(f"{n} {e['signatures']}" for n, e in found["engines"].items()) or "-"
     out.print(f"Engines       {engines}")
+    containers = found["containers"]
+    shut = ", ".join(containers["cannot_open"])
+    out.print(
+        f"Containers    {containers['libarchive']}"
+        if containers["libarchive"]
+        else f"Containers    without libarchive (Debian: libarchive13) these stay shut: {shut}",
+        markup=False,
+    )
     confined = ", ".join(f"{what} {means}" for what, means in found["confinement"].items())
     out.print(f"Confinement   {confined}")
     smtp = found["doors"]["smtp"]

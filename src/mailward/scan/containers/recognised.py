@@ -6,22 +6,10 @@ from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
 
 _AT_START: tuple[tuple[bytes, str], ...] = (
-    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
-    (b"Rar!\x1a\x07", "RAR archive"),
     (b"RE~^", "RAR archive (before 1.5)"),
-    (b"MSCF\0\0\0\0", "Windows cabinet"),
     (b"ISc(", "InstallShield cabinet"),
-    (b"\x1f\x9d", "compress'ed file (.Z)"),
-    (b"\x1f\xa0", "compress'ed file (.Z)"),
-    (b"LZIP", "lzip'ed file"),
-    (b"\x04\x22\x4d\x18", "LZ4 file"),
+    (b"\x1f\xa0", "compress'ed file of SCO (LZH)"),
     (b"\x89LZO\x00\r\n\x1a\n", "lzop'ed file"),
-    (b"070701", "cpio archive"),
-    (b"070702", "cpio archive"),
-    (b"070707", "cpio archive"),
-    (b"!<arch>\n", "ar archive or Debian package"),
-    (b"\xed\xab\xee\xdb", "RPM package"),
-    (b"xar!", "xar archive"),
     (b"MSWIM\0\0\0", "Windows image (WIM)"),
     (b"ITSF\x03", "compiled HTML help"),
     (b"\x78\x9f\x3e\x22", "TNEF (winmail.dat)"),
@@ -35,11 +23,8 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (b"(This file must be converted with BinHex", "BinHex file"),
 )
 _ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
-    (2, b"-lh", "LHA archive"),
-    (2, b"-lz", "LHA archive"),
     (7, b"**ACE**", "ACE archive"),
     (20, b"\xdc\xa7\xc4\xfd", "ZOO archive"),
-    (0x8001, b"CD001", "ISO 9660 disk image"),
     (0x8001, b"BEA01", "UDF disk image"),
     (-512, b"koly", "macOS disk image"),
     (-512, b"conectix", "virtual disk (VHD)"),

@@ -27,7 +27,7 @@ def looks_like_tar(data: bytes) -> bool:
     return header.startswith(b"ustar", 257) or _checksum_is_right(header)
 
 
-def read(data: bytes, budget: Budget) -> Contents:
+def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The files. Links, devices and folders hold nothing and are passed over. Raises only Spent."""
     at, name, size, gap = 0, "", None, False
     while (found := _NOT_ZERO.search(data, at)) is not None:

@@ -60,7 +60,7 @@ def looks_like_zip(data: bytes) -> bool:
     return end is not None and next(_central_directory(data, end), None) is not None
 
 
-def read(data: bytes, budget: Budget) -> Contents:
+def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The members. Encrypted ones are shut, the others are read all the same. Raises only Spent."""
     end = _find_end(data)
     seen: list[tuple[int, int]] = []

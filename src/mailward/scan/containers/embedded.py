@@ -1,0 +1,43 @@
+"""Archives behind something else: self-extractors, and pictures with an archive glued to them.
+
+Their programs look for the archive's beginning, so does this; zips are found by their end
+(``zip.looks_like_zip``).
+"""
+
+import re
+
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+STARTS = (
+    rb"MZ|\x7fELF|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe|\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a"
+    rb"|BM.{4}\0{4}|RIFF.{4}WEBP"
+)
+"""Programs (Windows, ELF, Mach-O) and pictures (JPEG, PNG, GIF, BMP, WebP)."""
+
+_ARCHIVES = (
+    (b"7z\xbc\xaf\x27\x1c", re.compile(rb".{6}\0[\0-\x04].{4}.{4}\0{4}", re.DOTALL), "7z"),
+    (b"Rar!\x1a\x07", re.compile(rb".{6}(?:\0..\x73|\x01\0)", re.DOTALL), "rar"),
+    (b"MSCF\0\0\0\0", re.compile(rb".{8}.{3}\0\0{4}.{3}\0\0{4}\x03\x01", re.DOTALL), "cab"),
+)
+"""What to look for, and what else is true of the header that it begins."""
+_FOUND_MAX = 20
+"""Archives in one file."""
+
+
+def read(data: bytes, name: str, budget: Budget) -> Contents:
+    """Each archive from where it begins to the end of the file. Raises only Spent."""
+    found = 0
+    for magic, header, kind in _ARCHIVES:
+        at = data.find(magic, 1)
+        while at >= 0:
+            if header.match(data, at):
+                found += 1
+                if found > _FOUND_MAX:
+                    yield Shut(Reason.LIMIT, f"more than {_FOUND_MAX} archives are in it")
+                    return
+                budget.check_time()
+                yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.{kind}")
+            at = data.find(magic, at + 1)

@@ -1,0 +1,141 @@
+import gzip
+from collections.abc import Callable
+
+import pytest
+
+from mailward.config import ScanSettings
+from mailward.scan import containers
+from mailward.scan.budget import Budget
+from mailward.scan.containers import libarchive
+from mailward.scan.contents import Piece, Shut
+from mailward.scan.part import Part, Role
+from mailward.scan.unpack import parts
+from mailward.scan.verdict import Reason, Unopened
+from mailward.testing import EICAR, Attachment, zipped
+from tests.scan.containers import archives
+from tests.scan.containers.archives import Builder
+
+Members = Callable[..., list[tuple[str, bytes]]]
+Unpack = Callable[..., list[Piece | Shut]]
+
+needs_libarchive = pytest.mark.skipif(
+    not libarchive.version(), reason="needs libarchive (Debian: libarchive13), not installed"
+)
+FORMATS = [
+    *(pytest.param(build, id=name) for name, build in archives.BUILT.items()),
+    *(pytest.param(b, id=name, marks=pytest.mark.real) for name, b in archives.MADE.items()),
+]
+
+
+def everything(data: bytes, **limits: float) -> tuple[list[Part], list[Unopened]]:
+    budget = Budget(ScanSettings.model_validate(limits))
+    found = list(parts(data, role=Role.FILE, name="file", budget=budget))
+    opened = [part for part in found if isinstance(part, Part)]
+    return opened, [part for part in found if isinstance(part, Unopened)]
+
+
+@needs_libarchive
+@pytest.mark.parametrize("build", FORMATS)
+def test_a_program_three_deep_is_found(build: Builder) -> None:
+    data = EICAR
+    for name in ("eicar.com", "inner", "outer"):
+        data = build(name, data)
+    opened, shut = everything(data)
+    assert opened[-1].data == EICAR
+    assert opened[-1].depth == (1 if build is archives.lz4 else 3)  # libarchive undoes all at once
+    assert not shut
+
+
+@needs_libarchive
+@pytest.mark.parametrize("build", FORMATS)
+def test_a_program_between_other_containers_is_found(build: Builder) -> None:
+    inner = build("eicar.com", gzip.compress(EICAR))
+    opened, shut = everything(zipped(Attachment("a.bin", inner)))
+    assert opened[-1].data == EICAR
+    assert not shut
+
+
+@needs_libarchive
+@pytest.mark.parametrize("build", FORMATS)
+def test_a_large_file_comes_out_whole(build: Builder, members: Members) -> None:
+    content = b"".join(b"%d lines of it\n" % number for number in range(9000))
+    assert [data for _, data in members(build("file.txt", content))] == [content]
+
+
+@needs_libarchive
+@pytest.mark.parametrize("build", FORMATS)
+def test_truncated_anywhere_is_never_silently_clean(build: Builder, unpack: Unpack) -> None:
+    content = EICAR * 8
+    whole = build("eicar.com", content)
+    step = max(1, len(whole) // 150)
+    for end in range(9, len(whole), step):
+        budget = Budget(ScanSettings())
+        found = containers.unpack(whole[:end], "", "", budget)
+        if found is None:
+            continue  # not even its beginning is there
+        if build is archives.compress or (build is archives.lz4 and end < 11):
+            continue  # has neither size nor checksum; is none yet
+        pieces = list(found)
+        shut = any(isinstance(piece, Shut) for piece in pieces)
+        whole_content = any(isinstance(piece, Piece) and piece.data == content for piece in pieces)
+        assert shut or whole_content, end
+
+
+@needs_libarchive
+@pytest.mark.parametrize("build", FORMATS)
+def test_damage_anywhere_is_survived(build: Builder, unpack: Unpack) -> None:
+    whole = bytearray(build("eicar.com", EICAR * 8))
+    for at in range(0, len(whole), max(1, len(whole) // 150)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        unpack(bytes(damaged))
+
+
+@needs_libarchive
+@pytest.mark.parametrize("name", ["7z", "7z-ppmd", "7z-bzip2", "xar"])
+@pytest.mark.real
+def test_bombs_cost_ten_mebibytes(name: str) -> None:
+    bomb = archives.MADE[name]("zeros", bytes(64 * 1024 * 1024))
+    budget = Budget(ScanSettings())
+    found = list(parts(bomb, role=Role.FILE, name="bomb", budget=budget))
+    assert budget.unpacked_bytes < 17 * 1024 * 1024
+    assert {shut.reason for shut in found if isinstance(shut, Unopened)} == {Reason.LIMIT}
+
+
+def test_without_the_library_the_format_is_unsupported(
+    unpack: Unpack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libarchive, "_library", lambda: None)
+    [shut] = unpack(archives.cab("eicar.com", EICAR))
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.UNSUPPORTED
+    assert "not installed" in shut.detail
+    assert libarchive.version() == ""
+
+
+@needs_libarchive
+def test_a_member_over_the_limit_is_cut_and_the_next_is_read(unpack: Unpack) -> None:
+    both = archives.ar("a", bytes(5000)) + archives.ar("b", EICAR)[8:]
+    first, limit, second = unpack(both, max_part_bytes=1000)
+    assert isinstance(first, Piece)
+    assert len(first.data) == 1000
+    assert isinstance(limit, Shut)
+    assert limit.reason is Reason.LIMIT
+    assert isinstance(second, Piece)
+    assert second.data == EICAR
+
+
+@needs_libarchive
+@pytest.mark.parametrize("start", [b"MZ", b"\xff\xd8\xff", b"\x7fELF"], ids=["PE", "JPEG", "ELF"])
+@pytest.mark.parametrize("build", [archives.cab, archives.rar4, archives.rar5])
+def test_an_archive_behind_a_program_or_a_picture_is_opened(start: bytes, build: Builder) -> None:
+    opened, shut = everything(start + bytes(3000) + build("eicar.com", EICAR))
+    assert opened[-1].data == EICAR
+    assert not shut
+
+
+@needs_libarchive
+def test_what_two_programs_take_for_two_things_is_read_as_both(members: Members) -> None:
+    both = archives.ar("first", b"one") + zipped(Attachment("second", EICAR))
+    assert ("second", EICAR) in members(both)
+    assert ("first", b"one") in members(both)
