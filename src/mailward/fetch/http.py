@@ -217,12 +217,24 @@ class BoundedHttp:
         if isinstance(error, MaxRetryError) and error.reason is not None:
             reason = error.reason
         if isinstance(reason, ProxyError):
-            inner = str(reason.original_error)
-            return self._proxy_asks() if "407" in inner else f"the proxy fails: {inner[:300]}"
+            inner = _words(reason.original_error)
+            return self._proxy_asks() if "407" in inner else f"the proxy fails: {inner}"
         if isinstance(reason, SSLError):
             own = f" (own authority: {self._route.section}.ca_file)" if self._route.section else ""
-            return f"no trust in the connection: {str(reason)[:300]}{own}"
-        return str(reason)[:300]
+            return f"no trust in the connection: {_words(reason)}{own}"
+        return _words(reason)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, without the names of connections and pools that urllib3 puts before it:
+    whoever reads it knows the address, and not our classes."""
+    said = [
+        str(arg)
+        for arg in error.args
+        if not isinstance(arg, HTTPConnection | urllib3.HTTPConnectionPool)
+    ]
+    text = (": ".join(said) or str(error))[:300]
+    return text.partition("): ")[2] if text.startswith("_") and "): " in text else text
 
 
 class _GuardedHttp(HTTPConnection):

@@ -46,7 +46,7 @@ class SignedFiles:
         trusted_dir.mkdir(parents=True, exist_ok=True)
         self._where = metadata_url.rstrip("/").removesuffix("/metadata")
         self._tuf_fetcher = _TufFetcher(fetcher)
-        with _in_our_words(self._where):
+        with self._in_our_words():
             self._updater = Updater(
                 metadata_dir=str(trusted_dir),
                 metadata_base_url=metadata_url,
@@ -57,7 +57,7 @@ class SignedFiles:
 
     def refresh(self) -> None:
         """Root, timestamp, snapshot, targets. Raises TrustError or FetchError."""
-        with _in_our_words(self._where):
+        with self._in_our_words():
             self._updater.refresh()
 
     def go_on_with(self, fetcher: Fetcher) -> None:
@@ -69,7 +69,7 @@ class SignedFiles:
 
         Raises TrustError or FetchError; then ``copy`` is as it was.
         """
-        with _in_our_words(self._where):
+        with self._in_our_words():
             info = self._updater.get_targetinfo(name)
             if info is None:
                 raise TrustError(f"{self._where}: the repository's signed metadata names no {name}")
@@ -80,6 +80,33 @@ class SignedFiles:
             if self._updater.find_cached_target(info, str(copy)) is None:
                 self._updater.download_target(info, str(copy))
             return copy.read_bytes()
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """python-tuf's errors as ours, with what they mean for an administrator."""
+        try:
+            yield
+        except MailwardError:
+            raise
+        except ExpiredMetadataError as e:
+            raise TrustError(
+                f"{self._where}: signed metadata has expired ({e}): the publisher has stopped "
+                "refreshing it, somebody holds back newer files, or this computer's clock is wrong"
+            ) from e
+        except RepositoryError as e:
+            raise TrustError(
+                f"{self._where}: signed metadata is not to be trusted: {e}{self._last()}"
+            ) from e
+        except DownloadLengthMismatchError as e:
+            raise TrustError(f"{self._where}: {e}{self._last()}") from e
+        except DownloadError as e:
+            cause = e.__cause__ if isinstance(e.__cause__, FetchError) else e
+            raise FetchError(str(cause)) from e
+
+    def _last(self) -> str:
+        """The file that came last: python-tuf does not always say which one it looked at."""
+        last = self._tuf_fetcher.last.removeprefix(f"{self._where}/")
+        return f" (in {last})" if last else ""
 
 
 class Repository:
@@ -159,37 +186,24 @@ class _TufFetcher(FetcherInterface):
 
     def __init__(self, fetcher: Fetcher) -> None:
         self.fetcher = fetcher
+        self.last = ""
+        """What was asked for last."""
 
     def _fetch(self, url: str) -> Iterator[bytes]:
+        self.last = url
         chunks = self.fetcher.fetch(url, _METADATA_MAX_BYTES)
         try:
             first = next(chunks, b"")
         except NotThereError as e:
             raise DownloadHTTPError(str(e), e.status) from e
+        if first.lstrip()[:1] == b"<":  # metadata and manifests are JSON
+            raise FetchError(
+                f"{url}: the server answered with a web page instead of the file: a login page, "
+                "or a proxy's error?"
+            )
         return _chain(first, chunks)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
-
-
-@contextmanager
-def _in_our_words(base: str) -> Iterator[None]:
-    """python-tuf's errors as ours, with what they mean for an administrator."""
-    try:
-        yield
-    except MailwardError:
-        raise
-    except ExpiredMetadataError as e:
-        raise TrustError(
-            f"{base}: signed metadata has expired ({e}): the publisher has stopped refreshing it, "
-            "somebody holds back newer files, or this computer's clock is wrong"
-        ) from e
-    except RepositoryError as e:
-        raise TrustError(f"{base}: signed metadata is not to be trusted: {e}") from e
-    except DownloadLengthMismatchError as e:
-        raise TrustError(f"{base}: {e}") from e
-    except DownloadError as e:
-        cause = e.__cause__ if isinstance(e.__cause__, FetchError) else e
-        raise FetchError(str(cause)) from e
