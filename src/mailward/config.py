@@ -39,6 +39,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Hours = Annotated[float, Field(gt=0, le=8_760)]
 VerdictAction = Annotated[Action, AfterValidator(_needs_no_more)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
+Listen = Annotated[str, Field(pattern=r"^(/.{1,106}|(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5})$")]
+"""Address and port, or the path of a Unix socket (``sun_path`` has room for 107 bytes)."""
+
+SocketMode = Annotated[str, Field(pattern=r"^[0-7]{3}$")]
+ClamdName = Annotated[str, Field(pattern=r"^[!-9;-~]{1,200}$")]
 
 
 class _Section(BaseModel):
@@ -111,6 +116,59 @@ class SmtpSettings(_Section):
     next_hop_timeout_s: Seconds = Field(
         60.0, description="for each answer of the next hop; then 451 and the sender tries again"
     )
+
+
+class ClamdUnscannable(_Section):
+    """What clamd's clients hear of what could not be looked into, by reason (S11).
+
+    A name to be FOUND; ``ERROR``: a failure, so that mail is tried again; ``OK``: clean.
+    """
+
+    encrypted: ClamdName = Field("Heuristics.Encrypted.Zip", description="it has a password")
+    malformed: ClamdName = Field(
+        "Heuristics.Broken.Container", description="it is not what its format says"
+    )
+    unsupported: ClamdName = Field(
+        "Heuristics.Unsupported.Container", description="a format that cannot be opened yet"
+    )
+    limit: ClamdName = Field(
+        "Heuristics.Limits.Exceeded", description="it went over one of the limits in [scan]"
+    )
+    time: ClamdName = Field(
+        "Heuristics.Limits.Exceeded.MaxScanTime", description="it took too long"
+    )
+    crash: ClamdName = Field(
+        "Heuristics.Limits.Exceeded.Crash", description="it ended two workers (S13)"
+    )
+
+
+class ClamdSettings(_Section):
+    """The clamd protocol: for whatever speaks to ClamAV's daemon."""
+
+    enabled: bool = Field(False, description="answer the clamd protocol with `mailward run`")
+    listen: tuple[Listen, ...] = Field(
+        ("/run/mailward/clamd.sock",),
+        description="paths of Unix sockets, and addresses with port such as 127.0.0.1:3310",
+    )
+    socket_mode: SocketMode = Field("660", description="of Unix sockets, octal")
+    socket_group: str = Field("", description="of Unix sockets; empty: the one it runs with")
+    max_stream_bytes: Positive = Field(
+        100 * MIB, description="of what a client sends; clamd's StreamMaxLength default"
+    )
+    max_connections: Positive = Field(
+        100, description="at once; further ones wait; clamd's MaxQueue default"
+    )
+    client_timeout_s: Seconds = Field(
+        120.0, description="of silence from a client; clamd's ReadTimeout default"
+    )
+    paths: bool = Field(
+        True, description="read files that clients on Unix sockets name (SCAN and the like)"
+    )
+    paths_over_tcp: bool = Field(
+        False, description="the same for TCP, where nobody knows who asks: an oracle on any file"
+    )
+    shutdown: bool = Field(False, description="obey SHUTDOWN; whoever can connect can send it")
+    unscannable: ClamdUnscannable = ClamdUnscannable()
 
 
 class PolicySettings(_Section):
@@ -314,6 +372,7 @@ class Config(BaseSettings):
     store: StoreSettings = StoreSettings()
     scan: ScanSettings = Field(default_factory=ScanSettings)
     smtp: SmtpSettings = SmtpSettings()
+    clamd: ClamdSettings = ClamdSettings()
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     log: LogSettings = LogSettings()

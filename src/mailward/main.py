@@ -4,11 +4,13 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
 from mailward.config import Config
 from mailward.definitions.store import Store
+from mailward.doors.clamd import ClamdDoor
 from mailward.doors.smtp import Gateway
 from mailward.errors import ConfigError
 from mailward.protect.quarantine import Quarantine
@@ -56,20 +58,30 @@ class Service:
     """Everything that `mailward run` keeps running: workers and doors."""
 
     def __init__(self, config: Config) -> None:
-        if not config.smtp.enabled:
-            raise ConfigError("smtp.enabled is false and there is no other door: nothing to run")
+        if not (config.smtp.enabled or config.clamd.enabled):
+            raise ConfigError("no door is enabled (smtp.enabled, clamd.enabled): nothing to run")
         self.config = config
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.gateway = Gateway(config.smtp, config.policy, self.pool, self.quarantine)
+        self.clamd = ClamdDoor(
+            config.clamd,
+            config.scan,
+            self.pool,
+            definitions=partial(_definitions, store(config)),
+            shut_down=partial(signal.raise_signal, signal.SIGTERM),
+        )
         self._parts = AsyncExitStack()
 
     async def __aenter__(self) -> "Service":
         """Workers first, so that no message is taken that nobody can scan."""
+        doors = ((self.gateway, self.config.smtp.enabled), (self.clamd, self.config.clamd.enabled))
         async with AsyncExitStack() as parts:
             await parts.enter_async_context(self.pool)
-            await self.gateway.start()
-            parts.push_async_callback(self.gateway.stop)
+            for door, enabled in doors:
+                if enabled:
+                    await door.start()
+                    parts.push_async_callback(door.stop)
             self._parts = parts.pop_all()
         return self
 
@@ -86,7 +98,12 @@ async def run(config: Config, only: Only | None = None) -> None:
     async with AsyncExitStack() as parts:
         if only is None:
             service = await parts.enter_async_context(Service(config))
-            log.info("serving", smtp=f"{service.gateway.host}:{service.gateway.port}")
+            smtp = f"{service.gateway.host}:{service.gateway.port}"
+            log.info(
+                "serving",
+                smtp=smtp if config.smtp.enabled else None,
+                clamd=list(config.clamd.listen) if config.clamd.enabled else None,
+            )
         if updates is None:
             log.warning("no updates by schedule: no update.repository, or no channel enabled")
         else:
@@ -94,6 +111,14 @@ async def run(config: Config, only: Only | None = None) -> None:
             parts.callback(keeping.cancel)
         await until_told_to_stop()
         log.info("stopping")
+
+
+def _definitions(store: Store) -> tuple[str, str] | None:
+    """The active set and when it was built, as ClamAV writes a time."""
+    active = store.active()
+    if active is None:
+        return None
+    return str(active.version), f"{active.manifest.built_at:%a %b %e %H:%M:%S %Y}"
 
 
 async def until_told_to_stop() -> None:

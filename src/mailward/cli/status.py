@@ -13,11 +13,14 @@ from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store, StoredSet
+from mailward.doors import listening
 from mailward.scan import sandbox
 from mailward.scan.containers import libarchive
 from mailward.update import freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.service import stale_channels
+
+_DOOR_TIMEOUT_S = 1.0
 
 
 def status(ctx: typer.Context, as_json: JsonOption = False) -> None:
@@ -50,7 +53,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "stale": bool(stale),
         "license": {"state": "not needed", "expires_at": None, "channels": []},
         "engines": _engines(active),
-        "doors": {"smtp": _smtp(config)},
+        "doors": {"smtp": _smtp(config), "clamd": _clamd(config)},
         "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
@@ -109,10 +112,9 @@ def _containers() -> dict[str, Any]:
 
 
 def _smtp(config: Config) -> dict[str, Any]:
-    host, _, port = config.smtp.listen.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
-            answers = True
+        listening.connect(config.smtp.listen, _DOOR_TIMEOUT_S).close()
+        answers = True
     except OSError:
         answers = False
     return {
@@ -121,6 +123,26 @@ def _smtp(config: Config) -> dict[str, Any]:
         "next_hop": config.smtp.next_hop,
         "answers": answers,
     }
+
+
+def _clamd(config: Config) -> dict[str, Any]:
+    listen = config.clamd.listen if config.clamd.enabled else ()
+    answers = [_pongs(address) for address in listen]
+    return {
+        "enabled": config.clamd.enabled,
+        "listen": list(config.clamd.listen),
+        "answers": bool(answers) and all(answers),
+    }
+
+
+def _pongs(address: str) -> bool:
+    """Whether PING is answered there."""
+    try:
+        with listening.connect(address, _DOOR_TIMEOUT_S) as door:
+            door.sendall(b"zPING\0")
+            return door.recv(5, socket.MSG_WAITALL) == b"PONG\0"
+    except OSError:
+        return False
 
 
 def _alerts(found: dict[str, Any], stale: dict[str, str]) -> list[str]:
@@ -164,8 +186,15 @@ def _print(found: dict[str, Any]) -> None:
     confined = ", ".join(f"{what} {means}" for what, means in found["confinement"].items())
     out.print(f"Confinement   {confined}")
     smtp = found["doors"]["smtp"]
-    state = "answers" if smtp["answers"] else "does not answer"
-    out.print(f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}", markup=False)
+    if smtp["enabled"]:
+        state = "answers" if smtp["answers"] else "does not answer"
+        out.print(
+            f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}", markup=False
+        )
+    clamd = found["doors"]["clamd"]
+    if clamd["enabled"]:
+        state = "answers" if clamd["answers"] else "does not answer"
+        out.print(f"clamd door    {', '.join(clamd['listen'])} {state}", markup=False)
     for alert in found["alerts"]:
         out.print(f"ALERT         {alert}", markup=False)
     if not found["alerts"]:

@@ -40,7 +40,9 @@ HOP_DOWN = Reply.of("451 4.4.1 Mail server behind this gateway is not available,
 class Scans(Protocol):
     """What a door needs of the scanner."""
 
-    async def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
+    async def scan(
+        self, data: bytes | bytearray, *, role: Role = Role.MESSAGE, name: str = ""
+    ) -> Verdict:
         """Scan one message. Raises ScannerDownError when no worker can."""
         ...
 

@@ -18,9 +18,11 @@ class FakeScanner:
     def __init__(self) -> None:
         self.scanned: list[bytes] = []
 
-    async def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
+    async def scan(
+        self, data: bytes | bytearray, *, role: Role = Role.MESSAGE, name: str = ""
+    ) -> Verdict:
         """As ``ScanPool.scan``."""
-        self.scanned.append(data)
+        self.scanned.append(bytes(data))
         await asyncio.sleep(0)
         if b"DOWN" in data:
             raise ScannerDownError("the fake scanner is down")

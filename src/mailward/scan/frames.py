@@ -35,7 +35,10 @@ def receive(connection: socket.socket) -> tuple[Header, bytes] | None:
 
 
 async def exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, header: Header, body: bytes
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    header: Header,
+    body: bytes | bytearray,
 ) -> Header:
     """Send a frame, get the answer. Raises OSError, EOFError when the other side is gone."""
     raw = json.dumps(header).encode()

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Job:
-    data: bytes
+    data: bytes | bytearray
     role: Role
     name: str
     answer: asyncio.Future[Verdict]
@@ -114,7 +114,9 @@ class ScanPool:
         """Finish the messages that are being scanned, within bounds; then end the workers."""
         await self._close(_CLOSE_TIMEOUT_S)
 
-    async def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
+    async def scan(
+        self, data: bytes | bytearray, *, role: Role = Role.MESSAGE, name: str = ""
+    ) -> Verdict:
         """Scan one message or file; waits for a free worker.
 
         Raises ScannerDownError when no worker can scan: no set is active, or none starts.

@@ -98,7 +98,7 @@ class WorkerProcess:
         header = {"do": "prepare", "sources": plain, "into": str(into)}
         _raise_error(await self._ask(header, LOAD_TIMEOUT_S))
 
-    async def scan(self, data: bytes, role: Role, name: str) -> Verdict:
+    async def scan(self, data: bytes | bytearray, role: Role, name: str) -> Verdict:
         """Scan one message. Raises WorkerLostError."""
         header = {"do": "scan", "role": role.value, "name": name}
         answer = await self._ask(header, self._settings.message_timeout_s, data)
@@ -118,7 +118,7 @@ class WorkerProcess:
         await self.kill()
 
     async def _ask(
-        self, header: frames.Header, timeout_s: float, body: bytes = b""
+        self, header: frames.Header, timeout_s: float, body: bytes | bytearray = b""
     ) -> frames.Header:
         try:
             async with asyncio.timeout(timeout_s):
