@@ -12,10 +12,12 @@ from mailward.cli.app import app
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.errors import StoreError
+from mailward.scan.containers import libarchive
 from mailward.scan.engine import Source
 from mailward.scan.engines import all_engines
 from mailward.scan.prepared import prepare
 from mailward.testing import EICAR, Attachment, encrypted_zip, message, zipped
+from tests.scan.containers import archives
 
 VERSION = "20261123.001"
 RISK = "Test.Eicar"
@@ -145,3 +147,57 @@ def test_nothing_to_scan_is_fine(run: Run, tmp_path: Path) -> None:
 def test_without_definitions_it_says_what_to_do(run: Run, folder: Path) -> None:
     with pytest.raises(StoreError, match="mailward update"):
         run(folder)
+
+
+@pytest.mark.usefixtures("store")
+def test_explain_shows_every_part_and_what_is_the_matter_with_it(run: Run, tmp_path: Path) -> None:
+    inner = zipped(Attachment("a.com", EICAR), Attachment("b.txt", b"hello"))
+    locked = encrypted_zip(Attachment("secret.txt", b"not to be seen"))
+    mail = tmp_path / "a.eml"
+    mail.write_bytes(message(Attachment("a.zip", inner), Attachment("locked.zip", locked)))
+    result = run("--explain", mail)
+    assert result.exit_code == 1
+    shown = [line.strip() for line in result.stdout.splitlines()]
+    assert shown[0] == f"{mail}: infected"
+    at = next(n for n, line in enumerate(shown) if "a.com: text, 68 B" in line)
+    assert f"sha256 {hashlib.sha256(EICAR).hexdigest()}" in shown[at + 1]
+    assert shown[at + 2] == f"infected: {RISK} (hashes)"
+    at = next(n for n, line in enumerate(shown) if "locked.zip: zip archive" in line)
+    assert shown[at + 2].startswith("unscannable: secret.txt: encrypted")
+
+
+@pytest.mark.usefixtures("store")
+def test_explain_for_programs(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    file.write_bytes(zipped(Attachment("a.com", EICAR)))
+    [told] = lines(run("--explain", "--json", file))
+    assert (told["verdict"], told["path"]) == ("infected", str(file))
+    outer, inner = told["tree"]
+    assert (outer["path"], outer["kind"], outer["depth"]) == ("a.zip", "zip archive", 0)
+    assert (inner["path"], inner["role"], inner["depth"]) == ("a.zip/a.com", "member", 1)
+    assert inner["md5"] == hashlib.md5(EICAR).hexdigest()
+    assert inner["sha1"] == hashlib.sha1(EICAR).hexdigest()
+    assert inner["size"] == len(EICAR)
+
+
+@pytest.mark.usefixtures("store")
+def test_explain_says_what_is_too_large_or_not_there(run: Run, tmp_path: Path) -> None:
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        os.truncate(file.fileno(), 1 << 40)
+    result = run("--explain", huge, tmp_path / "missing")
+    assert result.exit_code == 2
+    assert "scan.max_message_bytes" in result.stdout
+    assert "No such file" in result.stderr
+
+
+@pytest.mark.usefixtures("store")
+def test_explain_opens_what_only_the_systems_library_opens_in_a_confined_worker(
+    run: Run, tmp_path: Path
+) -> None:
+    if not libarchive.version():
+        pytest.skip("needs libarchive (Debian: libarchive13), which is not installed")
+    file = tmp_path / "a.rar"
+    file.write_bytes(archives.rar5("a.com", EICAR))
+    assert "a.rar/a.com" in run("--explain", file).stdout
+    assert run(file).exit_code == 1

@@ -50,6 +50,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     out.print(table)
 
 
+def printable(text: str) -> str:
+    """What comes from outside, safe for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def size(count: int) -> str:
     """Bytes for people: ``912 B``, ``1.5 MiB``."""
     if count < 1024:

@@ -15,7 +15,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from mailward import main
-from mailward.cli.common import JsonOption, out, settings
+from mailward.cli import explain as explaining
+from mailward.cli.common import JsonOption, out, printable, settings
 from mailward.config import Config, ScanSettings
 from mailward.errors import StoreError
 from mailward.scan.part import Role
@@ -75,6 +76,10 @@ def scan(
     paths: Annotated[
         list[Path], typer.Argument(help="Files, folders (with everything below), or - for input.")
     ],
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show every part: type, size, hashes, what was found."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Scan files, messages, mailboxes (mbox) and folders with the active definitions.
@@ -89,6 +94,9 @@ def scan(
     config = settings(ctx)
     if main.store(config).active() is None:
         raise StoreError("no definitions are active on this computer: run `mailward update` first")
+    if explain:
+        _explain_all(config, list(_files(paths)), as_json=as_json)
+        return
     tally = asyncio.run(_scan_all(config, list(_files(paths)), as_json=as_json))
     if not as_json:
         out.print(tally.sentence(), markup=False)
@@ -96,6 +104,22 @@ def scan(
         raise typer.Exit(1)
     if tally.unread:
         raise typer.Exit(2)
+
+
+def _explain_all(config: Config, files: Sequence[Path], *, as_json: bool) -> None:
+    found = unread = False
+    for path in files:
+        try:
+            content = _read(path, config.scan.max_message_bytes)
+        except OSError as e:
+            unread = True
+            _report(_Outcome(path, error=e.strerror or str(e)), as_json=as_json)
+            continue
+        explanation = asyncio.run(explaining.explain(config, path, content))
+        explaining.show(path, explanation, as_json=as_json)
+        found = found or bool(explanation.verdict.risks)
+    if found or unread:
+        raise typer.Exit(1 if found else 2)
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -165,7 +189,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(_plain(outcome)) + "\n")
         return
-    path = _printable(str(outcome.path))
+    path = printable(str(outcome.path))
     if outcome.verdict is None:
         print(f"mailward: {path}: {outcome.error}", file=sys.stderr)
         return
@@ -195,7 +219,3 @@ def _progress(total: int) -> Progress:
     progress = Progress(*columns, console=out, transient=True)
     progress.add_task("", total=total)
     return progress
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,6 +1,7 @@
 """Parts through engines: one message or file to one verdict."""
 
 import time
+from collections.abc import Callable
 
 from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
@@ -26,8 +27,18 @@ class Scanner:
         self._loaded = loaded
         self._settings = settings
 
-    def scan(self, data: bytes, *, role: Role = Role.MESSAGE, name: str = "") -> Verdict:
-        """Everything that is found in ``data``, and everything that could not be looked into."""
+    def scan(
+        self,
+        data: bytes,
+        *,
+        role: Role = Role.MESSAGE,
+        name: str = "",
+        watch: Callable[[Part], object] | None = None,
+    ) -> Verdict:
+        """Everything that is found in ``data``, and everything that could not be looked into.
+
+        ``watch`` is called with each part before engines see it.
+        """
         began = time.perf_counter()
         if len(data) > self._settings.max_message_bytes:
             return Verdict(unopened=(too_large(len(data), self._settings),))
@@ -44,6 +55,8 @@ class Scanner:
                 ambiguities.append(part)
             else:
                 scanned += 1
+                if watch is not None:
+                    watch(part)
                 if part.role in _FILE_ROLES and part.name and len(files) < _FILES_MAX:
                     files.append(File(part.path, part.name, part.content_type, len(part.data)))
                 self._scan_part(part, budget, risks, unopened)

@@ -23,6 +23,7 @@ from mailward.definitions.model import ShardKind
 from mailward.errors import FormatError
 from mailward.scan import frames
 from mailward.scan.engine import Engine, Source
+from mailward.scan.explain import explain
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet, missing, prepare
 from mailward.scan.sandbox import confine
@@ -66,6 +67,9 @@ class Worker:
             case "scan":
                 with _alarm(self._settings.message_timeout_s):
                     return self._scan(body, Role(header["role"]), header["name"])
+            case "explain":
+                with _alarm(self._settings.message_timeout_s):
+                    return self._explain(body, header["name"])
         raise ValueError(f"no such request: {header['do']}")
 
     def _load(self, version: str, prepared: Path) -> frames.Header:
@@ -98,6 +102,12 @@ class Worker:
             raise ValueError("asked to scan before a set was loaded")
         verdict = Scanner(self._loaded, self._settings).scan(data, role=role, name=name)
         return {"verdict": verdict.to_plain()}
+
+    def _explain(self, data: bytes, name: str) -> frames.Header:
+        if self._loaded is None:
+            raise ValueError("asked to explain before a set was loaded")
+        scanner = Scanner(self._loaded, self._settings)
+        return explain(scanner, data, Role.FILE, name).to_plain()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from mailward.config import ScanSettings
 from mailward.errors import FormatError
 from mailward.scan import frames
 from mailward.scan.engine import Source
+from mailward.scan.explain import Explanation
 from mailward.scan.part import Role
 from mailward.scan.verdict import Verdict
 from mailward.scan.worker import LOAD_TIMEOUT_S
@@ -103,6 +104,12 @@ class WorkerProcess:
         header = {"do": "scan", "role": role.value, "name": name}
         answer = await self._ask(header, self._settings.message_timeout_s, data)
         return Verdict.from_plain(answer["verdict"])
+
+    async def explain(self, data: bytes, name: str) -> Explanation:
+        """Scan one file and tell how its parts were reached. Raises WorkerLostError."""
+        header = {"do": "explain", "name": name}
+        answer = await self._ask(header, self._settings.message_timeout_s, data)
+        return Explanation.from_plain(answer)
 
     async def kill(self) -> None:
         """End it now. May be repeated."""

@@ -20,32 +20,35 @@ Reader = Callable[[bytes, str, Budget], Contents]
 else, whatever the content is."""
 
 
-def _by_libarchive(kind: libarchive.Kind) -> Reader:
-    return partial(libarchive.read, kind)
+Format = tuple[bytes, str, Reader]
+"""How it begins (a regular expression without groups), what it is, and who reads it."""
 
 
-_AT_START: tuple[tuple[bytes, Reader], ...] = (
-    (stream.STARTS, stream.read),
-    (rb"7z\xbc\xaf\x27\x1c", _by_libarchive(libarchive.SEVEN_ZIP)),
-    (rb"Rar!\x1a\x07[\0\x01]", _by_libarchive(libarchive.RAR)),
-    (rb"MSCF\0\0\0\0", _by_libarchive(libarchive.CAB)),
-    (rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", _by_libarchive(libarchive.LHA)),
-    (rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", _by_libarchive(libarchive.CPIO)),
-    (rb"\xc7\x71.{4}.[\x21-\xcf].{12}.[\0-\x04]", _by_libarchive(libarchive.CPIO)),
-    (rb"\x71\xc7.{4}[\x21-\xcf]..{12}[\0-\x04].", _by_libarchive(libarchive.CPIO)),
-    (rb"xar!\0", _by_libarchive(libarchive.XAR)),
-    (rb"!<arch>\n", _by_libarchive(libarchive.AR)),
-    (rb"\xed\xab\xee\xdb", _by_libarchive(libarchive.RPM)),
-    (lzw.STARTS, lzw.read),
-    (rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", _by_libarchive(libarchive.LZ4)),
-    (embedded.STARTS, embedded.read),
+def _libarchive(magic: bytes, kind: libarchive.Kind) -> Format:
+    return magic, kind.what, partial(libarchive.read, kind)
+
+
+_AT_START: tuple[Format, ...] = (
+    (stream.STARTS, "compressed file", stream.read),
+    _libarchive(rb"7z\xbc\xaf\x27\x1c", libarchive.SEVEN_ZIP),
+    _libarchive(rb"Rar!\x1a\x07[\0\x01]", libarchive.RAR),
+    _libarchive(rb"MSCF\0\0\0\0", libarchive.CAB),
+    _libarchive(rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", libarchive.LHA),
+    _libarchive(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", libarchive.CPIO),
+    _libarchive(rb"\xc7\x71.{4}.[\x21-\xcf].{12}.[\0-\x04]", libarchive.CPIO),
+    _libarchive(rb"\x71\xc7.{4}[\x21-\xcf]..{12}[\0-\x04].", libarchive.CPIO),
+    _libarchive(rb"xar!\0", libarchive.XAR),
+    _libarchive(rb"!<arch>\n", libarchive.AR),
+    _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
+    _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
+    (lzw.STARTS, "compress'ed file (.Z)", lzw.read),
+    (embedded.STARTS, "program or picture", embedded.read),
 )
-"""Regular expressions without groups."""
-_START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _AT_START), re.DOTALL)
+_START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.DOTALL)
 
-_BY_LOOK: tuple[tuple[Callable[[bytes], bool], Reader], ...] = (
-    (libarchive.looks_like_iso, _by_libarchive(libarchive.ISO)),
-    (zip_archive.looks_like_zip, zip_archive.read),
+_BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
+    (libarchive.looks_like_iso, libarchive.ISO.what, partial(libarchive.read, libarchive.ISO)),
+    (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
 )
 """Besides what it starts as."""
 
@@ -56,10 +59,7 @@ def unpack(data: bytes, name: str, content_type: str, budget: Budget) -> Content
     Making it costs nothing: the work is done while it is iterated, which raises Spent and nothing
     else, whatever ``data`` is. ``name``: the container's own.
     """
-    start = _START.match(data)
-    readers = [_AT_START[start.lastindex - 1][1]] if start is not None and start.lastindex else []
-    readers += [read for looks_so, read in _BY_LOOK if looks_so(data)]
-    found = [read(data, name, budget) for read in readers]
+    found = [read(data, name, budget) for _, read in _formats(data)]
     shut = recognise(data, content_type)
     if shut is not None:
         found.append(iter((shut,)))
@@ -68,3 +68,16 @@ def unpack(data: bytes, name: str, content_type: str, budget: Budget) -> Content
     if len(found) > 1:
         return chain.from_iterable(found)
     return found[0] if found else None
+
+
+def kind(data: bytes) -> str:
+    """What ``data`` is, for people; empty if it is no container that can be opened."""
+    what = " and ".join(what for what, _ in _formats(data))
+    return what or ("tar archive" if tar.looks_like_tar(data) else "")
+
+
+def _formats(data: bytes) -> list[tuple[str, Reader]]:
+    start = _START.match(data)
+    found = [_AT_START[start.lastindex - 1][1:]] if start is not None and start.lastindex else []
+    found += [(what, read) for looks_so, what, read in _BY_LOOK if looks_so(data)]
+    return found
