@@ -36,6 +36,7 @@ def _needs_no_more(action: Action) -> Action:
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Minutes = Annotated[float, Field(gt=0, le=1_440)]
 Hours = Annotated[float, Field(gt=0, le=8_760)]
 VerdictAction = Annotated[Action, AfterValidator(_needs_no_more)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
@@ -289,6 +290,12 @@ class UpdateSettings(_Section):
         None,
         description="folder of your own good mail, a message a file; a set that finds anything in "
         "it fails its trial",
+    )
+    watch_min: Minutes = Field(
+        10.0,
+        description="minutes after an activation in which a set that crashes, hangs or slows down "
+        "workers is left for the one before; longer on a quiet server, until 200 messages were "
+        "scanned",
     )
     trial_timeout_s: Seconds = Field(
         600.0, description="for preparing and probing a set in its child process"

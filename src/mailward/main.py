@@ -17,6 +17,7 @@ from mailward.protect.quarantine import Quarantine
 from mailward.scan.pool import ScanPool
 from mailward.update.agent import Agent, Progress, enabled_channels
 from mailward.update.service import UpdateService
+from mailward.update.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +105,8 @@ async def run(config: Config, only: Only | None = None) -> None:
                 smtp=smtp if config.smtp.enabled else None,
                 clamd=list(config.clamd.listen) if config.clamd.enabled else None,
             )
+            watch = Watch(config.update, store(config), service.pool)
+            parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
         if updates is None:
             log.warning("no updates by schedule: no update.repository, or no channel enabled")
         else:

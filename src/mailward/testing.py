@@ -35,6 +35,10 @@ SLOW = b"fake-engine: time out"
 LEAK = b"fake-engine: leak"
 LOAD_FAILS = b"fake-engine: load fails"
 LOAD_CRASHES = b"fake-engine: load crashes"
+CRASH_ON = b"fake-engine: crash on "
+HANG_ON = b"fake-engine: hang on "
+BURN_ON = b"fake-engine: burn on "
+_BURN_S = 0.015
 
 _PATTERNS = "patterns"
 
@@ -44,7 +48,9 @@ class FakeEngine:
 
     A part that holds one of the markers CRASH, HANG, SLOW or LEAK makes the process that scans it
     end at once, sleep for ever, report a time-out, or take memory until it gets no more. A shard
-    that holds LOAD_FAILS or LOAD_CRASHES does that to whoever loads it.
+    that holds LOAD_FAILS or LOAD_CRASHES does that to whoever loads it. A line that begins with
+    CRASH_ON, HANG_ON or BURN_ON does that, or takes processor time, for parts that hold its rest:
+    a set that misbehaves.
     """
 
     name = "fake"
@@ -81,13 +87,21 @@ class FakeDetector:
     """What a FakeEngine loads."""
 
     def __init__(self, patterns: Sequence[bytes]) -> None:
-        self._patterns = patterns
+        self._on = {
+            prefix: [p.removeprefix(prefix) for p in patterns if p.startswith(prefix)]
+            for prefix in (CRASH_ON, HANG_ON, BURN_ON)
+        }
+        self._patterns = [p for p in patterns if not p.startswith(tuple(self._on))]
 
     def scan(self, part: Part, timeout_s: float) -> list[Hit]:
         """Find the patterns and obey the markers."""
-        if CRASH in part.data:
+        if CRASH in part.data or self._is_on(CRASH_ON, part):
             os._exit(86)
-        if HANG in part.data:
+        if self._is_on(BURN_ON, part):
+            until = time.process_time() + _BURN_S
+            while time.process_time() < until:
+                pass
+        if HANG in part.data or self._is_on(HANG_ON, part):
             while True:
                 time.sleep(60)
         if SLOW in part.data:
@@ -97,6 +111,9 @@ class FakeDetector:
             while True:  # reserved, not touched: it counts, and costs nobody anything
                 hoard.append(mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         return [Hit(p.decode(errors="replace")) for p in self._patterns if p in part.data]
+
+    def _is_on(self, prefix: bytes, part: Part) -> bool:
+        return any(rest in part.data for rest in self._on[prefix])
 
     def close(self) -> None:
         """Nothing to let go of."""

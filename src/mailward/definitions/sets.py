@@ -73,8 +73,15 @@ class StoredSet:
             return "it has not been proved yet"
         if not self.trial.passed:
             return "it failed its trial: " + "; ".join(self.trial.problems)
+        return self._shard_problem(hashing=False)
+
+    def damage(self) -> str | None:
+        """What is wrong with its contents; None if nothing. Reads all of them. Raises OSError."""
+        return self._shard_problem(hashing=True)
+
+    def _shard_problem(self, *, hashing: bool) -> str | None:
         for shard in self.manifest.shards:
-            problem = self._objects.problem(shard.sha256, shard.size_bytes, hashing=False)
+            problem = self._objects.problem(shard.sha256, shard.size_bytes, hashing=hashing)
             if problem is not None:
                 return f"shard {shard.name} {problem}"
         return None

@@ -122,6 +122,17 @@ class Store:
                     found.append(Version.parse(path.name))
         return sorted(found, reverse=True)
 
+    def whole_before(self) -> list[StoredSet]:
+        """The whole sets that were in use before the active one, the way back, newest first."""
+        pointer = self.pointer() or Pointer()
+        found = []
+        for version in pointer.before:
+            with contextlib.suppress(StoreError, UsageError):
+                stored = self._read(version, pointer)
+                if stored.defect() is None:
+                    found.append(stored)
+        return found
+
     def get(self, version: Version) -> StoredSet:
         """One set. Raises UsageError if it is not there, StoreError if it is damaged."""
         return self._read(version, self.pointer())
@@ -197,17 +208,14 @@ class Store:
         return found if stored.folder.is_dir() else []
 
     def _whole_before(self, pointer: Pointer, damage: Exception) -> StoredSet:
-        for version in pointer.before:
-            with contextlib.suppress(StoreError, UsageError):
-                stored = self._read(version, pointer)
-                if stored.defect() is None:
-                    log.error(
-                        "the active set is damaged; an earlier one is used in its place",
-                        active=str(pointer.version),
-                        used=str(version),
-                        why=str(damage),
-                    )
-                    return stored
+        for stored in self.whole_before():
+            log.error(
+                "the active set is damaged; an earlier one is used in its place",
+                active=str(pointer.version),
+                used=str(stored.version),
+                why=str(damage),
+            )
+            return stored
         raise StoreError(
             f"{damage}; no earlier set is whole. To get a new one: mailward update"
         ) from damage

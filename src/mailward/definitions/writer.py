@@ -125,7 +125,9 @@ class StoreWriter:
             reason="; ".join(trial.problems),
         )
 
-    def activate(self, version: Version, reason: str, *, by_administrator: bool = False) -> Pointer:
+    def activate(
+        self, version: Version, reason: str, *, by_administrator: bool = False, **details: Any
+    ) -> Pointer:
         """Use a set from now on: one atomic, durable rename (S4).
 
         Raises StoreError if it has not passed its trial or is not whole (S2), and, unless it is
@@ -136,17 +138,20 @@ class StoreWriter:
         new = old.activating(
             version, stored.manifest.channel, datetime.now(UTC), by_administrator=by_administrator
         )
-        return self._point("activated", version, reason, old, new)
+        by = "administrator" if by_administrator else None
+        return self._point("activated", version, reason, old, new, by=by, **details)
 
-    def rollback(self, to: Version | None, reason: str) -> Pointer:
+    def rollback(self, to: Version | None, reason: str, **details: Any) -> Pointer:
         """Go back to an earlier set, by default to the one before. What is left is refused (S7).
 
-        Raises StoreError, with the active set unchanged, when there is nothing to go back to.
+        ``details`` are for the history. Raises StoreError, with the active set unchanged, when
+        there is nothing to go back to.
         """
         old = self._store.pointer() or Pointer()
         target = self._newest_whole(old) if to is None else self._usable(to)
         new = old.going_back(target.version, target.manifest.channel, datetime.now(UTC), reason)
-        return self._point("rolled-back", target.version, reason, old, new)
+        left = str(old.version)
+        return self._point("rolled-back", target.version, reason, old, new, left=left, **details)
 
     def refuse(self, version: Version, reason: str) -> None:
         """Never take this set (again). If it is in use, it stays in use (S5, S7)."""
@@ -202,14 +207,20 @@ class StoreWriter:
         )
 
     def _point(
-        self, event: str, version: Version, reason: str, old: Pointer, new: Pointer
+        self,
+        event: str,
+        version: Version,
+        reason: str,
+        old: Pointer,
+        new: Pointer,
+        **details: Any,
     ) -> Pointer:
         path, content = self._folder / "active", new.to_json()
         with disk_errors("move the pointer", self._folder):
             if path.is_file() and path.read_bytes() == content:
                 return new
             durable.write_atomic(path, content, scratch=self._work)  # S4
-        self.note(event, version=version, reason=reason, pointer=trace(old, new))
+        self.note(event, version=version, reason=reason, **details, pointer=trace(old, new))
         return new
 
     def _require_objects(self, manifest: Manifest) -> None:

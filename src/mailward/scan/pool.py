@@ -3,6 +3,9 @@
 What can go wrong stays here: a worker that crashes or hangs is replaced and the message tried once
 more (S13); a set that does not load leaves the old one in use (S5); a set is changed in one worker
 after the other, between two messages; and when nobody can scan, that is said at once.
+
+While a fresh set is watched (``compare_with``), a message that costs it workers is also tried with
+the set before: so the watch knows whether the message or the set is at fault.
 """
 
 import asyncio
@@ -11,7 +14,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from mailward.config import ScanSettings
 from mailward.definitions.sets import StoredSet
 from mailward.definitions.store import Store
 from mailward.errors import FormatError, MailwardError, ScannerDownError
+from mailward.scan.counts import SetCounts, Tally
 from mailward.scan.engine import Source
 from mailward.scan.part import Role
 from mailward.scan.scanner import too_large
@@ -33,6 +37,10 @@ _POLL_S = 0.2
 """How often the store's pointer is looked at: one stat."""
 _ATTEMPTS_MAX = 2
 """S13: a message that cost two workers is unscannable."""
+_LOAD_ATTEMPTS_MAX = 2
+"""A worker that ends while it loads a set may have been ended by something else."""
+_TALLIES_MAX = 8
+"""Sets whose counts are kept."""
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 30.0
 """Between attempts to start a worker that does not start, doubling."""
@@ -49,7 +57,12 @@ class _Job:
     name: str
     answer: asyncio.Future[Verdict]
     began: float = field(default_factory=time.perf_counter)
-    attempts: int = 0
+    lost_with: list[str] = field(default_factory=list)
+    """The version of each worker that it cost."""
+    late: bool = False
+    """It took too long, at least once."""
+    how: str = ""
+    """The last one's end."""
 
 
 @dataclass(slots=True)
@@ -61,6 +74,8 @@ class _Slot:
     """Why there is no worker and cannot be one at the moment; empty if there is or will be."""
     failures: int = 0
     """Workers in a row that were lost without having scanned anything."""
+    comparing: tuple[_Job, StoredSet] | None = None
+    """A message for the next worker here, and the set to try it with."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """It has started a worker, or found that it cannot."""
@@ -84,8 +99,17 @@ class ScanPool:
         self._good: StoredSet | None = None
         """The last one that a worker loaded."""
         self._refused: StoredSet | None = None
-        """The active set, if a worker could not load it."""
+        """The active set, if a worker could not load it, or if it was left."""
+        self._instead: StoredSet | None = None
+        """An earlier one, if the active set cannot be loaded and nothing else was."""
+        self._unloadable: set[str] = set()
+        """Versions, of the active set and of those before it."""
+        self._compared: StoredSet | None = None
+        """The set before, while the active one is watched."""
         self._stamp: tuple[int, int, int] | None = None
+        self._tallies: dict[str, Tally] = {}
+        self._verdicts = Counter[str]()
+        self._workers_lost = 0
         self._announced = ""
         """Version of the last set that all workers were seen to use (S9)."""
         self._swap = asyncio.Lock()
@@ -123,7 +147,7 @@ class ScanPool:
         """
         if len(data) > self._settings.max_message_bytes:
             return Verdict(unopened=(too_large(len(data), self._settings),))
-        down = self._down()
+        down = self.down()
         if down:
             raise ScannerDownError(down)
         job = _Job(data, role, name, asyncio.get_running_loop().create_future())
@@ -134,6 +158,43 @@ class ScanPool:
     def sets(self) -> Mapping[str, int]:
         """The version of each set that scans now, and how many workers scan with it (S9)."""
         return Counter(s.worker.version for s in self._slots if s.worker and s.worker.version)
+
+    def counts(self, version: str) -> SetCounts:
+        """How scanning with a set has gone since the pool was made."""
+        tally = self._tallies.get(version)
+        return tally.now() if tally is not None else SetCounts()
+
+    @property
+    def verdicts(self) -> Mapping[str, int]:
+        """How many messages got each verdict."""
+        return self._verdicts
+
+    @property
+    def workers_lost(self) -> int:
+        """How many workers ended, or had to be ended, since the pool was made."""
+        return self._workers_lost
+
+    def down(self) -> str:
+        """Why no worker can scan; empty if one can, or will soon."""
+        if self._closing or not self._slots:
+            return "the scanner is not running"
+        reasons = [slot.down for slot in self._slots]
+        return reasons[0] if all(reasons) else ""
+
+    def compare_with(self, before: StoredSet | None) -> None:
+        """Try what costs the active set its workers with this set, too; None: no longer."""
+        self._compared = before
+
+    def leave(self, version: str, before: StoredSet) -> None:
+        """Scan with ``before`` until another set than ``version`` is activated.
+
+        What the watch does at once; the pointer follows when the store can be written (S5).
+        """
+        if self._wanted is None or str(self._wanted.version) != version:
+            return
+        self._refused, self._good, self._compared = self._wanted, before, None
+        for slot in self._slots:
+            slot.wake.set()
 
     # --- a worker's life --------------------------------------------------------------------------
 
@@ -146,7 +207,10 @@ class ScanPool:
                 if slot.worker is None:
                     await self._start(slot)
                 elif not slot.worker.alive:
-                    self._lost(slot, "a worker ended while it was idle")
+                    self._lost_idle(slot, slot.worker)
+                elif slot.comparing is not None:
+                    compared, slot.comparing = slot.comparing[0], None
+                    await self._run(slot, slot.worker, compared)
                 elif self._is_behind(slot.worker):
                     await self._switch(slot.worker)
                 elif (job := self._next_job()) is not None:
@@ -154,11 +218,16 @@ class ScanPool:
                 elif not self._closing:
                     await slot.wake.wait()
         finally:
+            if slot.comparing is not None:
+                self._give_up(slot.comparing[0])
             if slot.worker is not None:
                 await slot.worker.close()
 
     async def _start(self, slot: _Slot) -> None:
-        stored = self._set_to_load()
+        if slot.comparing is not None:
+            await self._start_comparing(slot, *slot.comparing)
+            return
+        stored = self._target()
         if stored is None:
             await self._stay_down(
                 slot, "no definition set is active on this computer: run `mailward update`", None
@@ -184,17 +253,33 @@ class ScanPool:
             slot.worker = None
             slot.failures += 1
             self._refuse(stored, e)
-            if self._good is None:
+            if self._refused is not None and not await self._has_another(stored):
                 slot.down = f"set {stored.version} cannot be loaded: {e}"
             return
         slot.down = ""
         slot.settled.set()
 
+    async def _start_comparing(self, slot: _Slot, job: _Job, before: StoredSet) -> None:
+        """A worker with the set before, for this message; then it changes to the active one."""
+        try:
+            worker = await WorkerProcess.start(self._settings, self._engines, slot.wake.set)
+            try:
+                await self._load_into(worker, before)
+            except BaseException:
+                await worker.kill()
+                raise
+        except (FormatError, WorkerLostError, OSError) as e:
+            log.warning("the set before cannot be tried", set=str(before.version), why=str(e))
+            slot.comparing = None
+            self._give_up(job)
+            return
+        slot.worker = worker
+
     async def _stay_down(self, slot: _Slot, why: str, seconds: float | None) -> None:
         """Until something changes or the time is over. Nobody waits for what cannot come."""
         slot.down = why
         slot.settled.set()
-        down = self._down()
+        down = self.down()
         while down and self._jobs:
             job = self._jobs.popleft()
             if not job.answer.done():
@@ -203,8 +288,10 @@ class ScanPool:
             async with asyncio.timeout(seconds):
                 await slot.wake.wait()
 
-    def _lost(self, slot: _Slot, what: str) -> None:
-        log.error(what)
+    def _lost_idle(self, slot: _Slot, worker: WorkerProcess) -> None:
+        log.error("a worker ended while it was idle", set=worker.version)
+        self._workers_lost += 1
+        self._tally(worker.version).by_chance += 1
         slot.worker = None
         slot.failures += 1
 
@@ -224,9 +311,8 @@ class ScanPool:
         return None
 
     async def _run(self, slot: _Slot, worker: WorkerProcess, job: _Job) -> None:
-        job.attempts += 1
         try:
-            verdict = await worker.scan(job.data, job.role, job.name)
+            verdict, cpu_ms = await worker.scan(job.data, job.role, job.name)
         except asyncio.CancelledError:
             await worker.kill()
             if not job.answer.done():
@@ -234,27 +320,88 @@ class ScanPool:
             raise
         except WorkerLostError as e:
             slot.worker = None
-            self._retry_or_give_up(job, worker.version, e)
+            self._workers_lost += 1
+            self._retry_or_give_up(slot, job, worker.version, e)
             return
         slot.failures = 0
+        tally = self._tally(worker.version)
+        tally.scanned(len(job.data), cpu_ms)
+        if job.lost_with:
+            verdict = self._scanned_after_all(job, worker.version, verdict)
+        self._answer(job, verdict)
+
+    def _answer(self, job: _Job, verdict: Verdict) -> None:
+        self._verdicts[verdict.kind.value] += 1
         if not job.answer.done():
             job.answer.set_result(verdict)
 
-    def _retry_or_give_up(self, job: _Job, version: str, lost: WorkerLostError) -> None:
-        """S13: once more, on a worker that has nothing else; never for ever."""
-        log.error("a worker was lost to a message", why=str(lost), attempt=job.attempts)
-        if job.answer.done():
-            return
-        if job.attempts < _ATTEMPTS_MAX:
+    def _retry_or_give_up(
+        self, slot: _Slot, job: _Job, version: str, lost: WorkerLostError
+    ) -> None:
+        """S13: once more, on a worker that has nothing else; never for ever.
+
+        A fresh set's message is then tried with the set before, also if nobody waits for it any
+        more: a hang costs a minute, and some clients are gone by then. One that took too long was
+        no accident: it is tried with the set before at once.
+        """
+        job.lost_with.append(version)
+        job.late, job.how = job.late or lost.late, str(lost)
+        attempt = len(job.lost_with)
+        log.error("a worker was lost to a message", why=str(lost), set=version, attempt=attempt)
+        before = self._compared
+        again = attempt < _ATTEMPTS_MAX
+        if (
+            before is not None
+            and str(before.version) not in job.lost_with
+            and (lost.late or not again)
+        ):
+            slot.comparing = job, before
+        elif again and not job.answer.done():
             self._jobs.appendleft(job)
             self._wake_workers()
-            return
-        reason = Reason.TIME if lost.late else Reason.CRASH
-        detail = f"the worker that scanned it {lost}, {_ATTEMPTS_MAX} times"
+        else:
+            self._give_up(job)
+
+    def _give_up(self, job: _Job) -> None:
+        """It cost workers whatever it was scanned with, as far as could be tried."""
+        for version in set(job.lost_with):
+            self._tally(version).not_blamed += 1
         ms = (time.perf_counter() - job.began) * 1000
-        job.answer.set_result(
-            Verdict(unopened=(Unopened("message", reason, detail),), set=version, ms=ms)
+        at_fault = self._unscannable(job)
+        self._answer(job, Verdict(unopened=(at_fault,), set=job.lost_with[-1], ms=ms))
+
+    def _scanned_after_all(self, job: _Job, version: str, verdict: Verdict) -> Verdict:
+        """Blames the set that it cost workers, if it was another one.
+
+        What the set before found holds; what the fresh one would have found nobody knows, so the
+        message is unscannable all the same (S11).
+        """
+        others = set(job.lost_with) - {version}
+        compared = self._compared is not None and str(self._compared.version) == version
+        if not others or not compared:
+            for each in job.lost_with:
+                self._tally(each).by_chance += 1
+            return verdict
+        for other in others:
+            tally = self._tally(other)
+            tally.blamed += 1
+            tally.blamed_late += job.late
+        return replace(verdict, unopened=(*verdict.unopened, self._unscannable(job)))
+
+    def _unscannable(self, job: _Job) -> Unopened:
+        detail = (
+            f"the worker that scanned it {job.how}, {len(job.lost_with)} times, "
+            f"with set {' and '.join(dict.fromkeys(job.lost_with))}"
         )
+        return Unopened("message", Reason.TIME if job.late else Reason.CRASH, detail)
+
+    def _tally(self, version: str) -> Tally:
+        tally = self._tallies.get(version)
+        if tally is None:
+            if len(self._tallies) >= _TALLIES_MAX:
+                del self._tallies[next(iter(self._tallies))]
+            tally = self._tallies[version] = Tally()
+        return tally
 
     # --- sets -------------------------------------------------------------------------------------
 
@@ -275,27 +422,27 @@ class ScanPool:
             log.error("the definition store cannot be read; scanning goes on as it is", why=str(e))
             return
         if active is not None and active != self._wanted:
-            self._wanted, self._refused = active, None
+            self._wanted, self._refused, self._compared = active, None, None
+            self._instead, self._unloadable = None, set()
             for slot in self._slots:
                 slot.wake.set()
 
-    def _set_to_load(self) -> StoredSet | None:
-        if self._good is not None and self._refused is not None:
-            return self._good
+    def _target(self) -> StoredSet | None:
+        """The set that workers are to have."""
+        if self._refused is not None:
+            return self._good or self._instead or self._wanted
         return self._wanted
 
     def _is_behind(self, worker: WorkerProcess) -> bool:
         """Whether it is to change its set now: one after the other, the others go on scanning."""
+        target = self._target()
         return (
-            self._wanted is not None
-            and self._refused is None
-            and worker.version != str(self._wanted.version)
-            and not self._swap.locked()
+            target is not None and worker.version != str(target.version) and not self._swap.locked()
         )
 
     async def _switch(self, worker: WorkerProcess) -> None:
         async with self._swap:
-            stored = self._wanted
+            stored = self._target()
             if stored is None:
                 return
             try:
@@ -306,18 +453,41 @@ class ScanPool:
 
     async def _load(self, worker: WorkerProcess, stored: StoredSet) -> None:
         """Raises FormatError, WorkerLostError; its old set stays in use, if the worker lives."""
-        remade = self._remade.get(stored.prepared)
-        prepared = Path(remade.name) if remade is not None else stored.prepared
-        missing = await worker.load(str(stored.version), prepared)
-        if missing:
-            prepared = await self._prepare_anew(stored, missing)
-            if await worker.load(str(stored.version), prepared):
-                raise FormatError("engines find no prepared files even after preparing")
-        self._good = stored
+        await self._load_into(worker, stored)
+        if stored != self._refused:  # else it was left while this worker was loading it
+            self._good = stored
         versions = self.sets()
         if len(versions) == 1 and worker.version != self._announced:
             self._announced = worker.version
             log.info("scanning uses set", set=worker.version, workers=versions[worker.version])
+
+    async def _has_another(self, failed: StoredSet) -> bool:
+        """Whether there is a set to scan with while the active one cannot be loaded (S5)."""
+        if self._good is not None:
+            return True
+        self._unloadable.add(str(failed.version))
+        try:
+            before = await asyncio.to_thread(self._store.whole_before)
+        except (MailwardError, OSError) as e:
+            log.error("the sets before cannot be read", why=str(e))
+            return False
+        left = (stored for stored in before if str(stored.version) not in self._unloadable)
+        self._instead = next(left, None)
+        return self._instead is not None
+
+    async def _load_into(self, worker: WorkerProcess, stored: StoredSet) -> None:
+        remade = self._remade.get(stored.prepared)
+        prepared = Path(remade.name) if remade is not None else stored.prepared
+        try:
+            missing = await worker.load(str(stored.version), prepared)
+        except FormatError as e:
+            if remade is not None:
+                raise
+            missing = [str(e)]
+        if missing:
+            prepared = await self._prepare_anew(stored, missing)
+            if await worker.load(str(stored.version), prepared):
+                raise FormatError("engines find no prepared files even after preparing")
 
     async def _prepare_anew(self, stored: StoredSet, missing: list[str]) -> Path:
         """The same set for engines that were changed since its trial, in a folder of our own.
@@ -325,12 +495,15 @@ class ScanPool:
         Made by a process that ends with it: those that scan may write nothing.
         """
         log.warning(
-            "prepared files are missing, the engines are newer than the set's trial; preparing",
+            "prepared files are damaged, or older than the engines; preparing anew",
             set=str(stored.version),
-            engines=missing,
+            what=missing,
         )
         async with self._preparing:
             if stored.prepared not in self._remade:  # else another worker did it meanwhile
+                damage = await asyncio.to_thread(stored.damage)  # S1
+                if damage is not None:
+                    raise FormatError(damage)
                 folder = tempfile.TemporaryDirectory(prefix="mailward-prepared-")
                 try:
                     sources = [Source(s.name, s.kind, path) for s, path in stored.shard_paths()]
@@ -358,17 +531,14 @@ class ScanPool:
             in_use=str(self._good.version) if self._good else None,
             why=str(why),
         )
-        if stored is self._wanted and stored != self._good:
+        tally = self._tally(str(stored.version))
+        tally.load_failures += 1
+        tally.load_error = str(why)
+        once_more = isinstance(why, WorkerLostError) and tally.load_failures < _LOAD_ATTEMPTS_MAX
+        if stored is self._wanted and stored != self._good and not once_more:
             self._refused = stored
 
     # --- all of them ------------------------------------------------------------------------------
-
-    def _down(self) -> str:
-        """Why no worker can scan; empty if one can, or will soon."""
-        if self._closing or not self._slots:
-            return "the scanner is not running"
-        reasons = [slot.down for slot in self._slots]
-        return reasons[0] if all(reasons) else ""
 
     def _wake_workers(self) -> None:
         for slot in self._slots:

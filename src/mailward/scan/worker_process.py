@@ -99,11 +99,11 @@ class WorkerProcess:
         header = {"do": "prepare", "sources": plain, "into": str(into)}
         _raise_error(await self._ask(header, LOAD_TIMEOUT_S))
 
-    async def scan(self, data: bytes | bytearray, role: Role, name: str) -> Verdict:
-        """Scan one message. Raises WorkerLostError."""
+    async def scan(self, data: bytes | bytearray, role: Role, name: str) -> tuple[Verdict, float]:
+        """Scan one message; the verdict, and the processor time in ms. Raises WorkerLostError."""
         header = {"do": "scan", "role": role.value, "name": name}
         answer = await self._ask(header, self._settings.message_timeout_s, data)
-        return Verdict.from_plain(answer["verdict"])
+        return Verdict.from_plain(answer["verdict"]), answer["cpu_ms"]
 
     async def explain(self, data: bytes, name: str) -> Explanation:
         """Scan one file and tell how its parts were reached. Raises WorkerLostError."""
