@@ -14,7 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -325,8 +333,39 @@ class StoreSettings(_Section):
 class QuarantineSettings(_Section):
     """Where held messages rest."""
 
+    max_bytes: Positive = Field(10 * 1024 * MIB, description="of all held messages")
+    max_messages: Positive = Field(100_000, description="held at once")
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        30.0, description="after that a held message is removed"
+    )
+    keep_at_least_h: Annotated[float, Field(ge=0, le=8_760)] = Field(
+        24.0,
+        description="when it is full the oldest make room, but none younger than that: then what "
+        "is to be held is answered with 451",
+    )
+    key_file: Path | None = Field(
+        None,
+        description="32 random bytes, for their owner only: messages are encrypted at rest with it",
+    )
+
+
+class DatabaseSettings(_Section):
+    """Where events and the quarantine's index are searched."""
+
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="postgresql://user:password@host/name where servers share one; empty: SQLite "
+        "in state_dir. Give it in the environment (MAILWARD_DATABASE__URL) if it has a password",
+    )
+
+
+class EventSettings(_Section):
+    """What happened to messages, as JSON lines in `state_dir`/events and in the database."""
+
+    database: bool = Field(True, description="in the database too, for `mailward events`")
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = Field(90.0, description="in the database")
     max_bytes: Positive = Field(
-        10 * 1024 * MIB, description="of all held messages; full means 451 for what is to be held"
+        256 * MIB, description="of the file of JSON lines; then it becomes the older of two"
     )
 
 
@@ -382,6 +421,8 @@ class Config(BaseSettings):
     clamd: ClamdSettings = ClamdSettings()
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -405,6 +446,11 @@ class Config(BaseSettings):
     def quarantine_dir(self) -> Path:
         """The quarantine's folder."""
         return self.state_dir / "quarantine"
+
+    @property
+    def events_dir(self) -> Path:
+        """Where events are written as JSON lines."""
+        return self.state_dir / "events"
 
     @property
     def trust_dir(self) -> Path:

@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+import socket
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,11 +15,17 @@ from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.smtp import Gateway
 from mailward.errors import ConfigError
+from mailward.protect.events import EventLog
+from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.pool import ScanPool
 from mailward.update.agent import Agent, Progress, enabled_channels
 from mailward.update.service import UpdateService
 from mailward.update.watch import Watch
+
+if TYPE_CHECKING:
+    from mailward.database import Database
+    from mailward.protect.event_rows import EventRows
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +43,32 @@ def agent(config: Config, progress: Progress = lambda step, done, total: None) -
 def quarantine(config: Config) -> Quarantine:
     """Where held messages rest."""
     return Quarantine(config.quarantine_dir, config.quarantine)
+
+
+def node() -> str:
+    """This computer's name where several share a database."""
+    return socket.gethostname()[:255]
+
+
+def event_log(config: Config) -> EventLog:
+    """What writes down what happens to messages."""
+    insert = event_rows(config).insert if config.events.database else None
+    return EventLog(config.events_dir, config.events, node(), insert)
+
+
+def event_rows(config: Config) -> "EventRows":
+    """Where events are searched."""
+    from mailward.protect.event_rows import EventRows
+
+    return EventRows(database(config), config.events.keep_days)
+
+
+def database(config: Config) -> "Database":
+    """Where events and held messages are searched."""
+    # Here and above, because SQLAlchemy would cost every command what only some of them need.
+    from mailward.database import Database
+
+    return Database(config.database, config.state_dir)
 
 
 def pool(config: Config) -> ScanPool:
@@ -64,7 +98,10 @@ class Service:
         self.config = config
         self.pool = pool(config)
         self.quarantine = quarantine(config)
-        self.gateway = Gateway(config.smtp, config.policy, self.pool, self.quarantine)
+        self.events = event_log(config)
+        self.gateway = Gateway(
+            config.smtp, config.policy, self.pool, self.quarantine, self.events.record
+        )
         self.clamd = ClamdDoor(
             config.clamd,
             config.scan,
@@ -78,6 +115,9 @@ class Service:
         """Workers first, so that no message is taken that nobody can scan."""
         doors = ((self.gateway, self.config.smtp.enabled), (self.clamd, self.config.clamd.enabled))
         async with AsyncExitStack() as parts:
+            parts.enter_context(self.events)
+            housekeeping = asyncio.create_task(keep_house(self.quarantine, self.events.record))
+            parts.callback(housekeeping.cancel)
             await parts.enter_async_context(self.pool)
             for door, enabled in doors:
                 if enabled:

@@ -170,3 +170,52 @@ def test_delete_asks_or_is_told(run: Run, held: Held, quarantine: Quarantine) ->
 
     run("delete", held.id, "--yes")
     assert quarantine.list() == []
+
+
+async def test_everything_that_a_signature_caught_is_released_in_one_go(
+    run: Run, held: Held, hop: FakeHop, quarantine: Quarantine
+) -> None:
+    decision = decide(VERDICT, PolicySettings(), Mail("", (), "", b""))
+    others = [
+        quarantine.hold(MESSAGE, Envelope("", ("d@example.net",)), VERDICT, decision)
+        for _ in range(3)
+    ]
+    clean = quarantine.hold(MESSAGE, Envelope("", ("e@example.net",)), Verdict(), decision)
+
+    result = await asyncio.to_thread(run, "release", "--matching", RISK.name)
+
+    assert result.exit_code == 0
+    assert len(hop.messages) == 1 + len(others)
+    assert [entry.id for entry in quarantine.list()] == [clean.id]
+
+
+def test_which_messages_must_be_said(run: Run, held: Held, quarantine: Quarantine) -> None:
+    for arguments in (("release",), ("delete", "--yes"), ("release", held.id, "--matching", "x")):
+        with pytest.raises(UsageError, match="--matching"):
+            run(*arguments)
+    assert quarantine.list() == [held]
+
+
+def test_the_list_can_be_searched(run: Run, held: Held) -> None:
+    assert held.id in run("list", "--matching", "C@EXAMPLE.NET", "--since", "1h").output
+    assert run("list", "--matching", "nobody").output == "Nothing of that kind is in quarantine.\n"
+    assert held.id not in run("list", "--since", "2999-01-01").output
+    with pytest.raises(UsageError, match="--since"):
+        run("list", "--since", "yesterday")
+
+
+def test_without_its_database_everything_is_still_listed(
+    run: Run, held: Held, tmp_path: Path
+) -> None:
+    (tmp_path / "state/mailward.db").write_bytes(b"no database" * 1000)
+
+    assert held.id in run("list").output
+    with pytest.raises(TemporaryError, match=r"mailward\.db"):
+        run("list", "--matching", "x")
+
+
+async def test_what_was_done_by_hand_is_on_record(run: Run, held: Held, tmp_path: Path) -> None:
+    await asyncio.to_thread(run, "release", held.id)
+
+    (line,) = (tmp_path / "state/events/events.jsonl").read_text().splitlines()
+    assert (json.loads(line)["event"], json.loads(line)["trace_id"]) == ("released", held.id)

@@ -296,7 +296,7 @@ def test_every_field_is_checked(quarantine: Quarantine, folder: Path) -> None:
     path = folder / held.id / "entry.json"
     plain = json.loads(path.read_bytes())
 
-    for key in plain:
+    for key in set(plain) - {"subject", "message_id"}:  # entries of older releases have none
         with pytest.raises(FormatError):
             decode(held.id, json.dumps({k: v for k, v in plain.items() if k != key}).encode())
         if key != "sha256":  # any text will do; the message is compared with it

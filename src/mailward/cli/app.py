@@ -10,9 +10,11 @@ from mailward import __version__, logs
 from mailward.cli import (
     config,
     definitions,
+    events,
     policy,
     quarantine,
     repo,
+    rescan,
     scan,
     service,
     status,
@@ -62,8 +64,10 @@ app.command("demo")(service.demo)
 app.command("scan")(scan.scan)
 app.command("update")(update.update)
 app.command("status")(status.status)
+app.command("events")(events.events)
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(repo.app, name="repo")
+quarantine.app.command("rescan")(rescan.rescan)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(policy.app, name="policy")
 app.add_typer(config.app, name="config")

@@ -3,18 +3,25 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
+from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
 from mailward.doors import headers
 from mailward.doors.relay import Relay, deliver
-from mailward.errors import UsageError
+from mailward.errors import TemporaryError, UsageError
+from mailward.protect.events import Event
 from mailward.protect.held import Envelope, Held
 from mailward.protect.quarantine import Damaged, Quarantine
+
+_SUBJECT_SHOWN = 60
+"""Characters of a subject in a table."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,23 +29,48 @@ app = typer.Typer(
 )
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="As `quarantine list` shows it.")]
-_Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="As `quarantine list` shows them.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]…", help="As `quarantine list` shows them.")
+]
+Matching = Annotated[
+    str,
+    typer.Option(
+        "--matching",
+        metavar="TEXT",
+        help="All that have it in an address, the subject, an id, a risk or a rule.",
+    ),
+]
 
 
 @app.command("list")
-def list_(ctx: typer.Context, as_json: JsonOption = False) -> None:
+def list_(
+    ctx: typer.Context,
+    matching: Matching = "",
+    since: SinceOption = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 200,
+    as_json: JsonOption = False,
+) -> None:
     """List held messages, the newest first.
 
-    Example: `mailward quarantine list --json`
+    Example: `mailward quarantine list --matching ann@example.org --since 7d`
     """
-    entries = _quarantine(settings(ctx)).list()
+    config = settings(ctx)
+    quarantine = main.quarantine(config)
+    ids = _search(config, quarantine, matching, moment(since), limit)
+    entries = [entry for id_ in ids if (entry := quarantine.look(id_)) is not None]
     if as_json:
         print_json([_plain(entry) for entry in entries])
         return
     if not entries:
-        out.print("Nothing is in quarantine.")
+        what = "Nothing is in quarantine."
+        out.print("Nothing of that kind is in quarantine." if matching or since else what)
         return
-    print_table(("id", "time", "from", "to", "verdict", "risk", "size"), [_row(e) for e in entries])
+    print_table(
+        ("id", "time", "from", "to", "subject", "verdict", "risk", "size"),
+        [_row(e) for e in entries],
+    )
+    if len(entries) == limit:
+        out.print(f"The newest {limit}; --limit shows more.")
 
 
 @app.command()
@@ -54,7 +86,7 @@ def show(
 
     Example: `mailward quarantine show 20261123T101112-1f0c9a3e --message > held.eml`
     """
-    quarantine = _quarantine(settings(ctx))
+    quarantine = main.quarantine(settings(ctx))
     if message:
         sys.stdout.buffer.write(quarantine.message(id_))
         return
@@ -70,6 +102,7 @@ def show(
             ("because", held.decision.reason),
             ("from", _path(held.envelope.sender)),
             ("to", ", ".join(_path(r) for r in held.envelope.recipients)),
+            ("subject", held.subject or "-"),
             ("size", size(held.size_bytes)),
             ("set", held.verdict.set or "-"),
             *(("risk", f"{risk.name} in {risk.part}") for risk in held.verdict.risks),
@@ -81,7 +114,8 @@ def show(
 @app.command()
 def release(
     ctx: typer.Context,
-    ids: _Ids,
+    ids: Ids = None,
+    matching: Matching = "",
     to: Annotated[
         list[str] | None,
         typer.Option("--to", metavar="ADDRESS", help="Send it here instead; may be repeated."),
@@ -92,14 +126,19 @@ def release(
 
     Recipients that the server refuses are named, and the message is kept for them.
 
-    Example: `mailward quarantine release 20261123T101112-1f0c9a3e --to admin@example.org`
+    Example: `mailward quarantine release --matching Win.Trojan.Agent-1`
     """
     config = settings(ctx)
     addresses = tuple(_address(address) for address in to or ())
     results: dict[str, Mapping[str, str]] = {}
     try:
-        for id_ in ids:
-            results[id_] = asyncio.run(_release(config, id_, addresses))
+        with main.event_log(config) as log:
+            for id_ in chosen(config, ids, matching):
+                results[id_] = asyncio.run(let_out(config, id_, addresses))
+                answer = "; ".join(results[id_].values())
+                log.record(
+                    Event("released", "command", trace_id=id_, recipients=addresses, answer=answer)
+                )
     finally:  # what was released is told, also when the next one fails
         if as_json:
             print_json([{"id": id_, "refused": dict(refused)} for id_, refused in results.items()])
@@ -112,24 +151,60 @@ def release(
 @app.command()
 def delete(
     ctx: typer.Context,
-    ids: _Ids,
+    ids: Ids = None,
+    matching: Matching = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete held messages for good.
 
     Example: `mailward quarantine delete 20261123T101112-1f0c9a3e --yes`
     """
-    quarantine = _quarantine(settings(ctx))
+    config = settings(ctx)
+    quarantine = main.quarantine(config)
+    named = chosen(config, ids, matching)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("deleting is for good: add --yes where nobody can be asked")
-        typer.confirm(f"Delete {len(ids)} held message(s) for good?", abort=True)
-    for id_ in ids:
-        quarantine.delete(id_)
-        out.print(f"{id_} deleted")
+        typer.confirm(f"Delete {len(named)} held message(s) for good?", abort=True)
+    with main.event_log(config) as log:
+        for id_ in named:
+            quarantine.delete(id_)
+            log.record(Event("deleted", "command", trace_id=id_))
+            out.print(f"{id_} deleted")
 
 
-async def _release(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
+def chosen(config: Config, ids: Sequence[str] | None, matching: str) -> Sequence[str]:
+    """The ids that a command is about. Raises UsageError if it names none."""
+    if bool(ids) == bool(matching):
+        raise UsageError("name ids, or --matching TEXT; see `mailward quarantine list`")
+    return ids or _search(config, main.quarantine(config), matching, None, None)
+
+
+def _search(
+    config: Config,
+    quarantine: Quarantine,
+    matching: str,
+    since: datetime | None,
+    limit: int | None,
+) -> Sequence[str]:
+    """Names, the newest first. Without a database everything can still be listed."""
+    # Here, because SQLAlchemy would cost the other commands what they do not need.
+    from mailward.protect import quarantine_index
+
+    try:
+        rows = quarantine_index.search(
+            main.database(config), quarantine, main.node(), text=matching, since=since, limit=limit
+        )
+    except TemporaryError as e:
+        if matching or since:
+            raise
+        print(f"mailward: listed without it: {e}", file=sys.stderr)
+        return quarantine.ids()[::-1][:limit]
+    return [row["id"] for row in rows]
+
+
+async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
+    """Release one message; who was refused. Raises as ``Quarantine.release``."""
     smtp = config.smtp
     relay = Relay(smtp.next_hop, smtp.hostname or socket.getfqdn(), smtp.next_hop_timeout_s)
 
@@ -137,13 +212,9 @@ async def _release(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str
         return await deliver(relay, envelope, headers.released(id_) + message)
 
     try:
-        return await _quarantine(config).release(id_, send, to)
+        return await main.quarantine(config).release(id_, send, to)
     finally:
         relay.close()
-
-
-def _quarantine(config: Config) -> Quarantine:
-    return Quarantine(config.quarantine_dir, config.quarantine)
 
 
 def _told(results: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
@@ -167,7 +238,7 @@ def _path(path: str) -> str:
 
 def _row(entry: Held | Damaged) -> tuple[str, ...]:
     if isinstance(entry, Damaged):
-        return entry.id, "-", "-", "-", "damaged", entry.problem, "-"
+        return entry.id, "-", "-", "-", "-", "damaged", entry.problem, "-"
     first, *others = [*entry.envelope.recipients, ""]
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
     return (
@@ -175,6 +246,7 @@ def _row(entry: Held | Damaged) -> tuple[str, ...]:
         when(entry.at),
         _path(entry.envelope.sender),
         first + more,
+        entry.subject[:_SUBJECT_SHOWN] or "-",
         entry.verdict.kind.value,
         ", ".join(dict.fromkeys(risk.name for risk in entry.verdict.risks)) or "-",
         size(entry.size_bytes),
@@ -189,9 +261,12 @@ def _plain(entry: Held | Damaged) -> dict[str, Any]:
         "time": entry.at.isoformat(),
         "sender": entry.envelope.sender,
         "recipients": list(entry.envelope.recipients),
+        "subject": entry.subject,
+        "message_id": entry.message_id,
         "size_bytes": entry.size_bytes,
         "sha256": entry.sha256,
         "because": entry.decision.because.value,
         "reason": entry.decision.reason,
+        "rule": entry.decision.rule or None,
         **entry.verdict.to_plain(),
     }

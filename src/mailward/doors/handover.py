@@ -6,9 +6,9 @@ nobody has it (S12).
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import structlog
 
@@ -18,8 +18,9 @@ from mailward.doors.outlet import Outlet
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
 from mailward.errors import ScannerDownError, TemporaryError
+from mailward.protect.events import Event
 from mailward.protect.held import Envelope
-from mailward.protect.mail import Mail
+from mailward.protect.mail import Mail, mail_text
 from mailward.protect.policy import ForSome, decide_each, unscanned
 from mailward.protect.quarantine import Quarantine
 from mailward.rules import Action, WhenDown
@@ -35,6 +36,14 @@ _TOO_MANY_HOPS = Reply.of("554 5.4.6 Error: too many hops")
 _NOT_SCANNED = Reply.of("451 4.3.0 Message cannot be checked at the moment, try again later")
 _NOT_HELD = Reply.of("451 4.3.1 Message cannot be stored at the moment, try again later")
 HOP_DOWN = Reply.of("451 4.4.1 Mail server behind this gateway is not available, try again later")
+
+
+Record = Callable[[Event], None]
+"""Where a door tells what became of a message. Never waits, never fails."""
+
+
+def unrecorded(_event: Event) -> None:
+    """Nobody keeps a record."""
 
 
 class Scans(Protocol):
@@ -64,6 +73,7 @@ class Handover:
     policy: PolicySettings
     scanner: Scans
     quarantine: Quarantine
+    record: Record = unrecorded
 
     async def take(self, incoming: Incoming, relay: Relay) -> Reply:
         """Do with the message what the policy says. The reply says what became of it; never fails.
@@ -88,7 +98,11 @@ class Handover:
             reply, note = (_NOT_HELD if held else HOP_DOWN), str(e)
         finally:
             await relay.reset()  # nothing of a message that was not handed over is delivered
-        _log(incoming, verdict, decisions, reply, note, (time.perf_counter() - began) * 1000)
+        ms = round((time.perf_counter() - began) * 1000, 1)
+        event = _event(incoming, verdict, decisions, reply, ms)
+        write = log.warning if note else log.info
+        write("message", **_told(event), **({"problem": note} if note else {}))
+        self.record(event)
         return reply
 
     async def _decide(
@@ -108,28 +122,33 @@ class Handover:
         return verdict, decide_each(verdict, self.policy, mail)
 
 
-def _log(
+def _event(
     incoming: Incoming,
     verdict: Verdict | None,
     decisions: Sequence[ForSome],
     reply: Reply,
-    note: str,
     ms: float,
-) -> None:
-    write = log.warning if note else log.info
-    write(
-        "message",
-        id=incoming.trace.id,
+) -> Event:
+    return Event(
+        event="message",
+        door="smtp",
+        trace_id=incoming.trace.id,
+        message_id=mail_text(incoming.content, "message-id"),
         client=incoming.trace.client,
         sender=incoming.envelope.sender,
-        recipients=len(incoming.envelope.recipients),
+        recipients=incoming.envelope.recipients,
         size_bytes=len(incoming.content),
-        verdict=verdict.kind.value if verdict else None,
-        risks=[risk.name for risk in verdict.risks] if verdict else [],
-        set=verdict.set if verdict else None,
-        action=[some.decision.action.value for some in decisions],
-        rule=[some.decision.rule for some in decisions if some.decision.rule],
-        reply=str(reply),
-        ms=round(ms, 1),
-        **({"problem": note} if note else {}),
+        verdict=verdict.kind.value if verdict else "",
+        risks=tuple(dict.fromkeys(risk.name for risk in verdict.risks)) if verdict else (),
+        action=tuple(some.decision.action.value for some in decisions),
+        rule=tuple(some.decision.rule for some in decisions if some.decision.rule),
+        set_version=verdict.set if verdict else "",
+        answer=str(reply),
+        ms=ms,
     )
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """For the log: without recipients, whose number says enough there."""
+    said = {key: value for key, value in asdict(event).items() if value and key != "event"}
+    return said | {"recipients": len(event.recipients)}

@@ -22,7 +22,7 @@ from collections import Counter
 import structlog
 
 from mailward.config import PolicySettings, SmtpSettings
-from mailward.doors.handover import Handover, Scans
+from mailward.doors.handover import Handover, Record, Scans, unrecorded
 from mailward.doors.next_hop import split_address
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
@@ -79,10 +79,11 @@ class Gateway:
         policy: PolicySettings,
         scanner: Scans,
         quarantine: Quarantine,
+        record: Record = unrecorded,
     ) -> None:
         self._settings = settings
         self._hostname = settings.hostname or socket.getfqdn()
-        self._handover = Handover(policy, scanner, quarantine)
+        self._handover = Handover(policy, scanner, quarantine, record)
         self._gate = _Gate(settings)
         self._server: asyncio.Server | None = None
         self.host, self.port = split_address(settings.listen)

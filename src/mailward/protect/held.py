@@ -33,6 +33,8 @@ class Held:
     sha256: str
     verdict: Verdict
     decision: Decision
+    subject: str = ""
+    message_id: str = ""
 
 
 def encode(held: Held) -> bytes:
@@ -44,6 +46,8 @@ def encode(held: Held) -> bytes:
         "sha256": held.sha256,
         "verdict": held.verdict.to_plain(),
         "decision": asdict(held.decision),
+        "subject": held.subject,
+        "message_id": held.message_id,
     }
     return json.dumps(plain, indent=1).encode("ascii")
 
@@ -73,6 +77,8 @@ def _decode(id_: str, plain: dict[str, Any]) -> Held:
             Action(decision["action"]),
             VerdictKind(decision["because"]),
             str(decision["reason"]),
-            str(decision.get("rule", "")),  # entries of older releases have none
+            str(decision.get("rule", "")),  # entries of older releases have none of these three
         ),
+        subject=str(plain.get("subject", "")),
+        message_id=str(plain.get("message_id", "")),
     )

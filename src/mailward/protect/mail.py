@@ -11,6 +11,8 @@ from mailward.rules import Networks
 
 _HEADER_MAX_BYTES = 256 * 1024
 """Of the header that rules look at: mail servers refuse larger ones (Postfix: 100 KB)."""
+_TEXT_MAX = 1000
+"""Characters of a field that are kept to be shown and searched."""
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\r\n]*(?:(?:\r\n|\n)[ \t][^\r\n]*)*)(?:\r\n|\n|\Z)")
 _RESULT = re.compile(r"\b(spf|dkim|dmarc|arc)\s*=\s*([a-z]+)", re.IGNORECASE)
 _COMMENT = re.compile(r"\([^()]*\)")
@@ -61,6 +63,12 @@ class Mail:
                 key = method.lower()
                 results[key] = results.get(key, frozenset()) | {result.lower()}
         return results
+
+
+def mail_text(content: bytes, name: str) -> str:
+    """The first header field of that name, as people read it; empty if there is none."""
+    found = Mail("", (), "", content).fields.get(name, ("",))[0]
+    return "".join(c if c.isprintable() else "?" for c in found[:_TEXT_MAX])
 
 
 def _decoded(raw: bytes) -> str:

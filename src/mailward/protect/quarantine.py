@@ -4,22 +4,21 @@
 
     <folder>/
       20261123T101112-1f0c9a3e/      one held message, renamed into place whole
-        message.eml                  the bytes that would have been delivered
+        message.eml                  the bytes that would have been delivered; or, encrypted,
+        message.sealed               the same (``protect.sealed``)
         entry.json                   envelope, verdict, decision; SHA-256 of the message
-      usage                          bytes held, a tally under the lock; counted anew at each start
-      lock                           flock for the tally: any number of processes may share a folder
+      usage, lock                    ``protect.room``
 
-A message leaves only after the next hop has accepted it, or when it is deleted by name.
+A message leaves after the next hop has accepted it, when it is deleted by name, or by its age
+(``protect.room``).
 """
 
 import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import secrets
 import shutil
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,20 +26,19 @@ from pathlib import Path
 
 from mailward import durable
 from mailward.config import QuarantineSettings
-from mailward.errors import BusyError, FormatError, TemporaryError, UsageError
+from mailward.errors import BusyError, ConfigError, FormatError, TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held, decode, encode
+from mailward.protect.mail import mail_text
 from mailward.protect.policy import Decision
+from mailward.protect.room import ENTRY_ID, RESERVED, Room, entry_bytes
+from mailward.protect.sealed import read_key, seal, unseal
 from mailward.scan.verdict import Verdict
 
-_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 _MESSAGE = "message.eml"
+_SEALED = "message.sealed"
 _ENTRY = "entry.json"
-_RESERVED = "reserved"
-"""A file of holes, as large as the entry will be: other processes count it while it is written."""
 _MAX_ENTRY_BYTES = 16 * 1024 * 1024
 """Thousands of recipients and risks fit; anything larger was not written by us."""
-_ABANDONED_S = 3600.0
-"""A half-written entry this old has lost its writer: no message takes an hour to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,15 @@ Raises TemporaryError when the next hop has not taken the message for anybody.
 
 
 class Quarantine:
-    """The folder of held messages. Every method may be called from several processes at once."""
+    """The folder of held messages. Every method may be called from several processes at once.
+
+    Made with a key file that cannot be used, it raises ConfigError.
+    """
 
     def __init__(self, folder: Path, settings: QuarantineSettings) -> None:
         self._folder = folder
-        self._settings = settings
-        self._counted = False
+        self._key = read_key(settings.key_file) if settings.key_file is not None else None
+        self._room = Room(folder, settings, self._remove)
 
     def hold(
         self, message: bytes, envelope: Envelope, verdict: Verdict, decision: Decision
@@ -82,18 +83,25 @@ class Quarantine:
             sha256=hashlib.sha256(message).hexdigest(),
             verdict=verdict,
             decision=decision,
+            subject=mail_text(message, "subject"),
+            message_id=mail_text(message, "message-id"),
         )
-        entry = encode(held)
-        size = len(message) + len(entry)
+        files = (
+            {_MESSAGE: message}
+            if self._key is None
+            else {_SEALED: seal(self._key, message, held.id)}
+        )
+        files[_ENTRY] = encode(held)
+        size = sum(len(content) for content in files.values())
         temporary = durable.temporary_beside(self._folder / held.id)
         try:
-            self._reserve(temporary, size)
+            self._room.reserve(temporary, size)
             try:
-                self._write(held.id, temporary, message, entry)
+                self._write(held.id, temporary, files)
             except BaseException:
                 for left in (temporary, self._folder / held.id):
                     shutil.rmtree(left, ignore_errors=True)
-                self._tally(-size)
+                self._room.free(size)
                 raise
         except OSError as e:
             raise TemporaryError(
@@ -104,16 +112,19 @@ class Quarantine:
 
     def list(self) -> list[Held | Damaged]:
         """Everything that is held, the newest first; what cannot be read hides nothing else."""
-        entries: list[Held | Damaged] = []
-        for id_ in sorted(self._ids(), reverse=True):
-            try:
-                entries.append(self.get(id_))
-            except FormatError as e:
-                entries.append(Damaged(id_, str(e)))
-            except UsageError:
-                continue  # released or deleted while we were reading
+        seen = (self.look(id_) for id_ in reversed(self.ids()))
+        entries = [entry for entry in seen if entry is not None]
         entries.sort(key=lambda e: f"{e.at:%Y%m%dT%H%M%S%f}" if isinstance(e, Held) else e.id)
         return entries[::-1]
+
+    def look(self, id_: str) -> Held | Damaged | None:
+        """One entry as far as it can be read; None if it has been released or deleted."""
+        try:
+            return self.get(id_)
+        except FormatError as e:
+            return Damaged(id_, str(e))
+        except UsageError:
+            return None
 
     def get(self, id_: str) -> Held:
         """One entry. Raises UsageError if there is none of that name, FormatError if damaged."""
@@ -131,7 +142,7 @@ class Quarantine:
         held = self.get(id_)
         path = self._entry(id_) / _MESSAGE
         try:
-            content = path.read_bytes()
+            content = self._unsealed(id_) if not path.exists() else path.read_bytes()
         except OSError as e:
             self._entry(id_)
             raise FormatError(f"quarantine entry {id_}: {_MESSAGE}: {e.strerror}") from e
@@ -142,17 +153,19 @@ class Quarantine:
             )
         return content
 
+    def ids(self) -> Sequence[str]:
+        """The names of all entries, the oldest first."""
+        return self._room.ids()
+
+    def expire(self) -> Sequence[str]:
+        """Remove what was held for longer than ``keep_days``; the names of what went."""
+        return self._room.expire()
+
     def delete(self, id_: str) -> None:
         """Remove an entry, damaged or not, for good. Raises UsageError if there is none."""
-        folder = self._entry(id_)
-        size = _entry_bytes(folder)
-        doomed = durable.temporary_beside(folder)
-        try:
-            durable.publish(folder, doomed)
-        except FileNotFoundError as e:
-            raise _absent(id_) from e
-        shutil.rmtree(doomed)
-        self._tally(-size)
+        size = entry_bytes(self._entry(id_))
+        self._take_away(id_)
+        self._room.free(size)
 
     async def release(self, id_: str, send: Send, to: Sequence[str] = ()) -> Mapping[str, str]:
         """Hand a message to the next hop, then, and only then, remove it (S12).
@@ -178,77 +191,42 @@ class Quarantine:
                 durable.write_atomic(self._entry(id_) / _ENTRY, encode(rest), mode=0o600)
             return refused
 
-    def _ids(self) -> Iterator[str]:
-        try:
-            names = os.listdir(self._folder)
-        except FileNotFoundError:
-            return iter(())
-        return (name for name in names if _ID.fullmatch(name))
-
     def _entry(self, id_: str) -> Path:
-        if not _ID.fullmatch(id_) or not (self._folder / id_).is_dir():
+        if not ENTRY_ID.fullmatch(id_) or not (self._folder / id_).is_dir():
             raise _absent(id_)
         return self._folder / id_
 
-    def _write(self, id_: str, temporary: Path, message: bytes, entry: bytes) -> None:
-        durable.write_atomic(temporary / _MESSAGE, message, mode=0o600)
-        durable.write_atomic(temporary / _ENTRY, entry, mode=0o600)
+    def _write(self, id_: str, temporary: Path, files: Mapping[str, bytes]) -> None:
+        for name, content in files.items():
+            durable.write_atomic(temporary / name, content, mode=0o600)
         durable.publish(temporary, self._folder / id_)  # S12
-        (self._folder / id_ / _RESERVED).unlink(missing_ok=True)
+        (self._folder / id_ / RESERVED).unlink(missing_ok=True)
 
-    def _reserve(self, temporary: Path, size: int) -> None:
-        if not self._folder.is_dir():
-            durable.make_folder(self._folder.parent)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            durable.fsync_folder(self._folder.parent)  # S12: the way to an entry lasts as well
-        with self._lock():
-            if not self._counted:
-                self._sweep()
-                self._set_usage(self._counted_anew())
-                self._counted = True
-            used = self._usage()
-            if used + size > self._settings.max_bytes:
-                raise TemporaryError(
-                    f"quarantine {self._folder} is full: {used} bytes of "
-                    f"{self._settings.max_bytes} (quarantine.max_bytes). "
-                    "Release or delete messages, or raise the limit"
-                )
-            temporary.mkdir(mode=0o700)
-            (temporary / _RESERVED).touch(mode=0o600)
-            os.truncate(temporary / _RESERVED, size)
-            self._set_usage(used + size)
+    def _unsealed(self, id_: str) -> bytes:
+        sealed = (self._entry(id_) / _SEALED).read_bytes()
+        if self._key is None:
+            raise ConfigError(
+                f"quarantine entry {id_} is encrypted: quarantine.key_file names no key"
+            )
+        return unseal(self._key, sealed, id_)
 
-    def _tally(self, change: int) -> None:
-        with self._lock():
-            self._set_usage(max(0, self._usage() + change))
-
-    def _usage(self) -> int:
+    def _take_away(self, id_: str) -> None:
+        folder = self._entry(id_)
+        doomed = durable.temporary_beside(folder)
         try:
-            return int((self._folder / "usage").read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return self._counted_anew()
+            durable.publish(folder, doomed)
+        except FileNotFoundError as e:
+            raise _absent(id_) from e
+        shutil.rmtree(doomed)
 
-    def _counted_anew(self) -> int:
-        return sum(_entry_bytes(p) for p in self._folder.iterdir() if p.is_dir())
-
-    def _set_usage(self, count: int) -> None:
-        path = self._folder / "usage"
-        path.write_text(str(count), encoding="ascii")
-        path.chmod(0o600)
-
-    def _sweep(self) -> None:
-        for path in self._folder.iterdir():
-            if durable.is_temporary(path) and time.time() - path.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(path, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _remove(self, id_: str) -> bool:
+        """For its age or for room; not while somebody is releasing it."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+            with self._alone_with(id_):
+                self._take_away(id_)
+        except (BusyError, UsageError):
+            return False
+        return True
 
     @contextlib.contextmanager
     def _alone_with(self, id_: str) -> Iterator[None]:
@@ -268,14 +246,3 @@ class Quarantine:
 
 def _absent(id_: str) -> UsageError:
     return UsageError(f"no message {id_!r} in quarantine; see `mailward quarantine list`")
-
-
-def _entry_bytes(folder: Path) -> int:
-    """What an entry counts, finished or not; 0 when it vanishes meanwhile."""
-    total = 0
-    for name in (_RESERVED, _MESSAGE, _ENTRY):
-        with contextlib.suppress(FileNotFoundError):
-            total += (folder / name).stat().st_size
-        if name == _RESERVED and total:
-            break
-    return total
