@@ -4,16 +4,43 @@ import binascii
 import codecs
 import re
 import string
+from urllib.parse import unquote_to_bytes
+
+from mailward.scan.mime import uu
 
 _BASE64 = (string.ascii_letters + string.digits + "+/=").encode()
 _NOT_BASE64 = bytes(set(range(256)).difference(_BASE64))
 _BASE64_RUN = re.compile(rb"[^=]+")
 _TOKEN = re.compile(r"[A-Za-z0-9-]+")
-_UU_BEGIN = re.compile(rb"^begin(?:-base64)? +[0-7]{3,4} [^\r\n]*(?:\r\n|\n|\r)", re.MULTILINE)
+_WORD = r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?="
 _ENCODED_WORD = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
-_BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?[^?\s]+\?[bBqQ]\?)")
+_WORDS = re.compile(rf"(?:{_WORD}\s*)*{_WORD}")
+_WHITESPACE = b" \t\r\n\v\f"
+_BASE64_CLEAN = re.compile(rb"[A-Za-z0-9+/]*=*")
+_URL_LETTERS = re.compile(rb"[-_]")
+_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_NOT_BASE64_URL = bytes(set(_NOT_BASE64).difference(b"-_"))
+_QP_ODD = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
+_QP_HIDDEN_LINE_END = re.compile(rb"=[ \t]+(?=\r?\n)")
 
-_WIDE = ("utf-16", "utf-32", "utf-7", "utf16", "utf32", "utf7")
+_CHANGE = frozenset(
+    (
+        "base64",
+        "quoted-printable",
+        "quotedprintable",
+        "x-uuencode",
+        "uuencode",
+        "x-uue",
+        "uue",
+        "uu",
+    )
+)
+_IDENTITY = frozenset(("7bit", "8bit", "binary"))
+
+_WIDE = (
+    "utf-16", "utf-32", "utf-7", "utf16", "utf32", "utf7", "unicode-1-1-utf-7", "cp037", "ibm037",
+    "cp500", "ibm500", "cp1026", "ibm1026", "cp1140", "ibm1140", "hz-gb-2312",
+)  # fmt: skip
 """Charsets in which ASCII does not look like ASCII, so that rules would miss it."""
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -23,20 +50,35 @@ _BYTE_ORDER_MARKS = (
 )
 
 
+def token(encoding: str) -> str:
+    """The name in a Content-Transfer-Encoding, without what it is dressed up with."""
+    found = _TOKEN.search(encoding)
+    return found[0].lower() if found is not None else ""
+
+
+def is_known(name: str) -> bool:
+    """Whether ``name``, lower case, is an encoding, or says that there is none."""
+    return name in _CHANGE or name in _IDENTITY
+
+
+def changes(name: str) -> bool:
+    """Whether ``name``, lower case, is an encoding that must be undone."""
+    return name in _CHANGE
+
+
 def decode_transfer(body: bytes, encoding: str) -> list[bytes]:
     """Undo a Content-Transfer-Encoding (RFC 2045 section 6); nothing if ``body`` is not in it.
 
-    Unknown encodings leave ``body`` as it is, which is what mail clients show. Base64 that goes on
-    behind its padding has two readings: mail clients either stop there or read on.
+    Unknown encodings leave ``body`` as it is, which is what mail clients show. Where mail clients
+    read broken encodings differently, each of the readings is given, the usual one first.
     """
-    token = _TOKEN.search(encoding)
-    match token[0].lower() if token is not None else "":
+    match token(encoding):
         case "base64":
             return _base64(body)
-        case "quoted-printable":
-            return [binascii.a2b_qp(body)]
-        case "x-uuencode" | "uuencode" | "x-uue" | "uue":
-            return _uu(body)
+        case "quoted-printable" | "quotedprintable":
+            return _quoted_printable(body)
+        case "x-uuencode" | "uuencode" | "x-uue" | "uue" | "uu":
+            return [data for _, data in uu.decode(body)]
     return [body]
 
 
@@ -68,25 +110,55 @@ def decode_words(value: str) -> str:
     """Encoded words (RFC 2047), also inside quotes, where they do not belong but are understood."""
     if "=?" not in value:
         return value
-    return _ENCODED_WORD.sub(_word, _BETWEEN_WORDS.sub(r"\1", value))
+    return _WORDS.sub(_decode_run, value)
 
 
-def _word(found: re.Match[str]) -> str:
-    charset, kind, encoded = found.groups()
-    if kind in "bB":
-        octets = b"".join(_base64(encoded.encode("ascii", "ignore"))[-1:])
-    else:
-        octets = binascii.a2b_qp(encoded.encode("ascii", "ignore"), header=True)
-    return decode(octets, charset)
+def percent(octets: str) -> bytes:
+    """Percent-encoding as in RFC 2231 section 4, a character for each byte."""
+    return unquote_to_bytes(octets.encode("latin-1", "replace"))
+
+
+def _decode_run(words: re.Match[str]) -> str:
+    """Words that follow each other; a character may be torn between two of the same charset."""
+    out: list[str] = []
+    pending, last = b"", ""
+    for charset, kind, encoded in _ENCODED_WORD.findall(words[0]):
+        octets = encoded.encode("ascii", "ignore")
+        if kind in "bB":
+            octets = b"".join(_base64(octets)[-1:])
+        else:
+            octets = binascii.a2b_qp(octets, header=True)
+        if last and charset.lower() != last:
+            out.append(decode(pending, last))
+            pending = b""
+        pending, last = pending + octets, charset.lower()
+    return "".join((*out, decode(pending, last)))
 
 
 def _base64(body: bytes) -> list[bytes]:
-    """Junk is passed over, a torn end is kept."""
-    letters = body.translate(None, _NOT_BASE64)
+    """Junk is passed over, a torn end is kept.
+
+    Decoders differ about what follows padding (stop, or go on), about other characters (pass
+    over, or stop), and about ``-`` and ``_`` (the URL alphabet, or other characters).
+    """
+    compact = body.translate(None, _WHITESPACE)
+    try:
+        return [binascii.a2b_base64(compact, strict_mode=True)]
+    except binascii.Error:
+        pass
+    letters = compact.translate(None, _NOT_BASE64)
     runs = [_base64_run(run[0]) for run in _BASE64_RUN.finditer(letters)]
     if not any(runs):
-        return [] if body.strip() else [b""]
-    return [runs[0]] if len(runs) == 1 else [runs[0], b"".join(runs)]
+        return [] if compact else [b""]
+    readings = [runs[0]] if len(runs) == 1 else [runs[0], b"".join(runs)]
+    if len(letters) < len(compact):
+        clean = _BASE64_CLEAN.match(compact)
+        if clean is not None and len(clean[0].rstrip(b"=")) > 1:
+            readings.append(_base64_run(clean[0].rstrip(b"=")))
+        if _URL_LETTERS.search(compact):
+            translated = compact.translate(_URL_ALPHABET, _NOT_BASE64_URL)
+            readings.append(_base64_run(translated.partition(b"=")[0]))
+    return list(dict.fromkeys(readings))
 
 
 def _base64_run(letters: bytes) -> bytes:
@@ -94,21 +166,15 @@ def _base64_run(letters: bytes) -> bytes:
     return binascii.a2b_base64(letters[:whole] + b"=" * (-whole % 4))
 
 
-def _uu(body: bytes) -> list[bytes]:
-    begin = _UU_BEGIN.search(body)
-    if begin is None:
-        return []
-    out = bytearray()
-    for line in body[begin.end() :].splitlines():
-        if line.strip() in (b"end", b"`", b""):
-            break
-        try:
-            out += binascii.a2b_uu(line)
-        except binascii.Error:
-            # Some encoders leave out trailing blanks, some add a checksum: as long as it says.
-            size = ((line[0] - 32 & 63) * 4 + 5) // 3
-            try:
-                out += binascii.a2b_uu(line[:size].ljust(size))
-            except binascii.Error:
-                continue
-    return [bytes(out)]
+def _quoted_printable(body: bytes) -> list[bytes]:
+    """An equals sign that encodes nothing is kept or dropped; blanks behind one hide a line end."""
+    usual = binascii.a2b_qp(body)
+    encoded_equals = body.count(b"=3D") + body.count(b"=3d")
+    if (
+        usual.count(b"=") == encoded_equals
+        and b"==" not in body
+        and body.count(b"=\r") == body.count(b"=\r\n")
+    ):
+        return [usual]  # counting is faster than looking for the odd one
+    other = binascii.a2b_qp(_QP_ODD.sub(b"", _QP_HIDDEN_LINE_END.sub(b"=", body)))
+    return [usual] if other == usual else [usual, other]

@@ -14,6 +14,7 @@ from mailward.scan.containers import embedded, libarchive, lzw, stream, tar
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
 from mailward.scan.contents import Contents
+from mailward.scan.mime import inline
 
 Reader = Callable[[bytes, str, Budget], Contents]
 """The content, the container's own name, the budget. Raises Spent while it is iterated, and nothing
@@ -49,6 +50,7 @@ _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.
 _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (libarchive.looks_like_iso, libarchive.ISO.what, partial(libarchive.read, libarchive.ISO)),
     (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
+    (inline.holds_files, "files in a text", inline.read),
 )
 """Besides what it starts as."""
 

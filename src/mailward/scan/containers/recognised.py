@@ -20,7 +20,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (b"egg!", "ALZip archive"),
     (b"EGGA", "EGG archive"),
     (b"ALZ\x01", "ALZip archive"),
-    (b"(This file must be converted with BinHex", "BinHex file"),
 )
 _ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
     (7, b"**ACE**", "ACE archive"),

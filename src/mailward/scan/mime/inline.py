@@ -1,0 +1,41 @@
+"""Files that are written into a text: uuencode, yEnc, BinHex. Old mail had no other attachments."""
+
+import re
+from collections.abc import Iterator
+
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.mime import binhex, uu, yenc
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+_UU = re.compile(rb"(?:\A|[\r\n])begin(?:-base64)? +[0-7]{3,4} ")
+_YENC = re.compile(rb"(?:\A|[\r\n])=ybegin ")
+
+
+def holds_files(data: bytes) -> bool:
+    """Whether there is one: a comparison or two for most texts."""
+    return (
+        (b"begin" in data and _UU.search(data) is not None)
+        or (b"=ybegin " in data and _YENC.search(data) is not None)
+        or binhex.MARK in data
+    )
+
+
+def read(data: bytes, _name: str, budget: Budget) -> Contents:
+    """Each file. Raises only Spent."""
+    count = 0
+    for count, (name, content) in enumerate(_files(data, budget), 1):
+        budget.check_time()
+        yield Piece(content, Role.MEMBER, name, label=str(count))
+    if not count and data.startswith(binhex.MARK):
+        yield Shut(Reason.MALFORMED, "a BinHex file that cannot be decoded")
+
+
+def _files(data: bytes, budget: Budget) -> Iterator[tuple[str, bytes]]:
+    if b"begin" in data:
+        yield from uu.decode(data)
+    if b"=ybegin " in data:
+        yield from yenc.decode(data)
+    if binhex.MARK in data:
+        yield from binhex.decode(data, budget.room() + 1)
