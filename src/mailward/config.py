@@ -286,6 +286,11 @@ class UpdateSettings(_Section):
     ftp_passive: bool = Field(
         True, description="we open FTP's data connections; false (active): the server does"
     )
+    license_in_clear: bool = Field(
+        False,
+        description="show the license also to servers without TLS (http://, ftp://), where others "
+        "on the network can read it",
+    )
     timeout_s: Seconds = Field(30.0, description="for a connection and for each read from it")
     total_timeout_s: Seconds = Field(1800.0, description="for one file, start to end")
     min_bytes_per_s: Positive = Field(
@@ -451,6 +456,11 @@ class Config(BaseSettings):
     def events_dir(self) -> Path:
         """Where events are written as JSON lines."""
         return self.state_dir / "events"
+
+    @property
+    def license_dir(self) -> Path:
+        """Where licenses rest."""
+        return self.state_dir / "license"
 
     @property
     def trust_dir(self) -> Path:

@@ -20,6 +20,7 @@ from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.pool import ScanPool
 from mailward.update.agent import Agent, Progress, enabled_channels
+from mailward.update.licenses import Licenses
 from mailward.update.service import UpdateService
 from mailward.update.watch import Watch
 
@@ -37,7 +38,12 @@ def store(config: Config) -> Store:
 
 def agent(config: Config, progress: Progress = lambda step, done, total: None) -> Agent:
     """What keeps the store current."""
-    return Agent(config.update, store(config), config.trust_dir, progress)
+    return Agent(config.update, store(config), config.trust_dir, progress, config.license_dir)
+
+
+def licenses(config: Config) -> Licenses:
+    """What the publisher permits."""
+    return Licenses(config.license_dir, config.trust_dir)
 
 
 def quarantine(config: Config) -> Quarantine:
@@ -80,7 +86,9 @@ def update_service(config: Config) -> UpdateService | None:
     """The agent by schedule; None without a repository, or with no channel enabled."""
     if not config.update.repository or not list(enabled_channels(config.update)):
         return None
-    return UpdateService(config.update, store(config), agent(config), config.trust_dir)
+    return UpdateService(
+        config.update, store(config), agent(config), config.trust_dir, licenses=licenses(config)
+    )
 
 
 class Only(StrEnum):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from mailward.cli.repo import app
 from mailward.definitions import model
 from mailward.definitions.pointer import Pointer
+from mailward.license import LicenseKey, Licensing
 from mailward.publish.feeds.clamav import ClamavFeed
 from mailward.publish.history import KEPT_SETS
 from mailward.publish.metadata import VALID_FOR
@@ -31,6 +32,8 @@ _VALUES: list[type[BaseModel]] = [
     model.EngineTrial,
     model.RefusedSignature,
     Pointer,
+    Licensing,
+    LicenseKey,
 ]
 
 

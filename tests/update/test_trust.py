@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailward.definitions.model import ENGINE_LEVEL, Channel, Current, Manifest, Rollout, Version
-from mailward.errors import FormatError, LicenseError, TrustError
+from mailward.errors import FormatError, TrustError
 from mailward.update.trust import (
     Position,
     Step,
@@ -14,7 +14,6 @@ from mailward.update.trust import (
     reached,
     read_current,
     read_manifest,
-    require_license,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -80,12 +79,6 @@ def test_a_roll_out_reaches_every_computer_within_its_hours_and_each_at_its_own_
     waiting = next(c for c, minute in reached_at.items() if minute > 300)
     position = Position(ACTIVE, frozenset(), waiting)
     assert advise(_current(NEW, rollout=rollout), position, NOW).step is Step.WAIT
-
-
-def test_a_channel_that_needs_a_license_is_refused_in_words() -> None:
-    require_license(_current(NEW))
-    with pytest.raises(LicenseError, match="scanning goes on"):
-        require_license(_current(NEW, license_required=True))
 
 
 def _manifest(**changes: Any) -> bytes:

@@ -20,6 +20,7 @@ from mailward.cli import (
     status,
     update,
 )
+from mailward.cli import license as license_group
 from mailward.config import LogLevel, LogSettings
 from mailward.errors import MailwardError
 
@@ -66,6 +67,7 @@ app.command("update")(update.update)
 app.command("status")(status.status)
 app.command("events")(events.events)
 app.add_typer(definitions.app, name="definitions")
+app.add_typer(license_group.app, name="license")
 app.add_typer(repo.app, name="repo")
 quarantine.app.command("rescan")(rescan.rescan)
 app.add_typer(quarantine.app, name="quarantine")

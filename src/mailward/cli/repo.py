@@ -169,7 +169,10 @@ def publish_command(
     Example: `mailward repo publish 20261123.007 --repo DIR`
     """
     offer = publisher(repo).publish(
-        Version.parse(version), _forced(force, reason), _rollout(repo, Channel.RAPID, rollout)
+        Version.parse(version),
+        _forced(force, reason),
+        _rollout(repo, Channel.RAPID, rollout),
+        _license_required(repo, Channel.RAPID),
     )
     _print_offer(offer)
 
@@ -187,7 +190,10 @@ def promote_command(
     Example: `mailward repo promote 20261123.007 --repo DIR --rollout 12`
     """
     offer = publisher(repo).promote(
-        Version.parse(version), _forced(force, reason), _rollout(repo, Channel.CERTIFIED, rollout)
+        Version.parse(version),
+        _forced(force, reason),
+        _rollout(repo, Channel.CERTIFIED, rollout),
+        _license_required(repo, Channel.CERTIFIED),
     )
     _print_offer(offer)
 
@@ -244,6 +250,12 @@ def _rollout(repo: Path, channel: Channel, hours: float | None) -> float | None:
     channels = publisher_config.find(repo).channels
     policy = channels.rapid if channel is Channel.RAPID else channels.certified
     return policy.rollout_hours or None
+
+
+def _license_required(repo: Path, channel: Channel) -> bool:
+    channels = publisher_config.find(repo).channels
+    policy = channels.rapid if channel is Channel.RAPID else channels.certified
+    return policy.license_required
 
 
 def _print_offer(offer: Current) -> None:

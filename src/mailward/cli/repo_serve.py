@@ -7,7 +7,7 @@ import asyncio
 import signal
 import threading
 from contextlib import AsyncExitStack
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +16,7 @@ from mailward import logs
 from mailward.cli.common import out, settings
 from mailward.cli.repo_keys import RepoOption, publisher
 from mailward.errors import UsageError
-from mailward.publish.home import held
+from mailward.publish.home import Home, held
 from mailward.publish.limits import Limits
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def serve_command(
 ) -> None:
     """Serve the public folder over HTTP, and FTP, until Ctrl-C; other servers do as well.
 
+    Sets of a channel that asks for a license go only to who shows one.
     Example: `mailward repo serve --repo DIR --listen 127.0.0.1:8080 --ftp 127.0.0.1:2121`
     """
     logs.configure(settings(ctx).log)
@@ -81,25 +82,31 @@ def serve_command(
         raise UsageError("--ftp-passive and --ftp-address go with --ftp")
     limits = Limits(client_connections, client_rate)
     by_ftp = None if ftp_listen is None else _ftp_settings(ftp_listen, ftp_passive, ftp_address)
-    asyncio.run(_serve(home.public, _address("--listen", listen), limits, by_ftp))
+    asyncio.run(_serve(home, _address("--listen", listen), limits, by_ftp))
 
 
 async def _serve(
-    folder: Path, address: tuple[str, int], limits: Limits, by_ftp: "FtpSettings | None"
+    home: Home, address: tuple[str, int], limits: Limits, by_ftp: "FtpSettings | None"
 ) -> None:
     from mailward.publish import server
+    from mailward.publish.gate import Gate
+    from mailward.publish.usage import Usage
 
+    folder = home.public
+    usage = Usage(home.license_usage)
+    gate = Gate(home, usage)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as servers:
-        port = await servers.enter_async_context(server.serving(folder, *address, limits))
+        servers.callback(lambda: usage.save(datetime.now(UTC)))
+        port = await servers.enter_async_context(server.serving(folder, *address, limits, gate))
         out.print(f"Serving {folder} at http://{_shown(address[0])}:{port}/ until Ctrl-C")
         if by_ftp is not None:
             from mailward.publish import ftp
 
-            port = servers.enter_context(ftp.serving(folder, by_ftp))
+            port = servers.enter_context(ftp.serving(folder, by_ftp, gate))
             out.print(f"and at ftp://{_shown(by_ftp.host)}:{port}/")
         await stop.wait()
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from mailward import main
+from mailward.cli import license as license_group
 from mailward.cli.common import JsonOption, out, print_json, settings, when
 from mailward.config import Config
 from mailward.definitions.history import Event
@@ -51,7 +52,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "downloaded": [str(s.version) for s in store.sets() if active is None or s != active],
         "channels": channels,
         "stale": bool(stale),
-        "license": {"state": "not needed", "expires_at": None, "channels": []},
+        "license": license_group.gather(config, now),
         "engines": _engines(active),
         "doors": {"smtp": _smtp(config), "clamd": _clamd(config)},
         "containers": _containers(),
@@ -150,6 +151,20 @@ def _alerts(found: dict[str, Any], stale: dict[str, str]) -> list[str]:
     if found["active"] is None:
         alerts.append("no definitions are active: run `mailward update`")
     alerts += [f"{channel}: {why}" for channel, why in stale.items()]
+    alerts += _license_alerts(found)
+    return alerts
+
+
+def _license_alerts(found: dict[str, Any]) -> list[str]:
+    """What ends soon, has ended or is missing, and how far behind this computer is by it."""
+    alerts = []
+    active = found["active"]["version"] if found["active"] else "no set"
+    for channel, each in found["license"]["by_channel"].items():
+        if each["state"] in ("valid", "not needed"):
+            continue
+        latest = found["channels"][channel]["latest"]
+        behind = f"; {channel} offers {latest}, active is {active}" if latest != active else ""
+        alerts.append(f"license {each['state']}: {each['sentence']}{behind if latest else ''}")
     return alerts
 
 
@@ -195,6 +210,8 @@ def _print(found: dict[str, Any]) -> None:
     if clamd["enabled"]:
         state = "answers" if clamd["answers"] else "does not answer"
         out.print(f"clamd door    {', '.join(clamd['listen'])} {state}", markup=False)
+    for name, each in found["license"]["by_channel"].items():
+        out.print(f"License       {name}: {each['state']}; {each['sentence']}", markup=False)
     for alert in found["alerts"]:
         out.print(f"ALERT         {alert}", markup=False)
     if not found["alerts"]:

@@ -16,7 +16,7 @@ from mailward.cli.common import JsonOption, out, print_json, print_table, settin
 from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
-from mailward.errors import BusyError, UsageError
+from mailward.errors import BusyError, LicenseError, UsageError
 from mailward.update.agent import Outcome, Result, enabled_channels
 
 BUSY_WAIT_S = 60.0
@@ -105,6 +105,9 @@ def update(
                 bar.console.print(_sentence(outcome))
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
+    unlicensed = [o for o in outcomes if o.result is Result.UNLICENSED]
+    if unlicensed:
+        raise LicenseError("; ".join(f"{o.channel}: {o.reason}" for o in unlicensed))
     if check and any(outcome.result is Result.AVAILABLE for outcome in outcomes):
         raise typer.Exit(1)
 

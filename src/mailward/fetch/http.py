@@ -34,6 +34,9 @@ _CONNECTIONS_MAX = 4
 _REDIRECTS_MAX = 3
 """A mirror may send us on; more is a loop."""
 
+_REASON_MAX_BYTES = 500
+"""Of a refusal's text: a sentence or two."""
+
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _PARTIAL_CONTENT = 206
@@ -75,11 +78,13 @@ class BoundedHttp:
         max_bytes: int,
         conditions: Mapping[str, str] | None = None,
         start: int = 0,
+        secret: Mapping[str, str] | None = None,
     ) -> Iterator[Answer]:
         """The answer to a GET, its content at most ``max_bytes`` long.
 
         ``conditions``: ``If-None-Match`` and ``If-Modified-Since`` (RFC 9110 section 13).
-        ``start``: the content from that byte on; the bound is for the whole all the same. Raises
+        ``start``: the content from that byte on; the bound is for the whole all the same.
+        ``secret``: headers for this server alone, none that it redirects to (S15). Raises
         NotThereError, NotResumableError, or FetchError for anything else that goes wrong:
         unreachable, busy, too slow, too long, redirected where it must not go.
         """
@@ -87,7 +92,7 @@ class BoundedHttp:
         good = {200} | ({_NOT_MODIFIED} if conditions else set())
         good |= {_PARTIAL_CONTENT} if start else set()
         with Watchdog(url, self._limits) as watchdog:
-            response = self._open(url, watchdog, headers, good)
+            response = self._open(url, watchdog, headers, dict(secret or {}), good)
             try:
                 yield Answer(
                     response.status == _NOT_MODIFIED,
@@ -106,14 +111,21 @@ class BoundedHttp:
                 pool.clear()
 
     def _open(
-        self, url: str, watchdog: Watchdog, headers: dict[str, str], good: set[int]
+        self,
+        url: str,
+        watchdog: Watchdog,
+        headers: dict[str, str],
+        secret: dict[str, str],
+        good: set[int],
     ) -> urllib3.BaseHTTPResponse:
         """The first answer that is neither a redirect nor a busy server's."""
         here, redirects, tries = url, 0, 0
         while True:
-            response = self._request(url, here, watchdog, headers)
+            shown = secret if _origin(here) == _origin(url) else {}  # S15
+            response = self._request(url, here, watchdog, {**headers, **shown})
             if response.status in good:
                 return response
+            said = self._said(response)
             response.close()
             if response.status in _REDIRECT_STATUSES:
                 redirects += 1
@@ -125,7 +137,7 @@ class BoundedHttp:
                 response.headers.get("Retry-After", ""), datetime.now(UTC)
             )
             if not backoff.is_busy(response.status, asked_for_s):
-                raise self._refusal(url, response.status)
+                raise self._refusal(url, response.status, said)
             tries += 1
             pause_s = backoff.wait_s(asked_for_s, tries)
             if pause_s is None:
@@ -198,14 +210,26 @@ class BoundedHttp:
                 self.bytes_received += len(chunk)
             yield chunk
 
-    def _refusal(self, url: str, status: int) -> FetchError:
+    def _said(self, response: urllib3.BaseHTTPResponse) -> str:
+        """What a server gives as the reason for a refusal, in plain words; else nothing."""
+        kind = response.headers.get("Content-Type", "")
+        if response.status not in (401, 403) or not kind.startswith("text/plain"):
+            return ""
+        try:
+            raw = response.read1(_REASON_MAX_BYTES)
+        except HTTPError:
+            return ""
+        text = raw[:_REASON_MAX_BYTES].decode(errors="replace").strip()
+        return ": " + "".join(c if c.isprintable() else " " for c in text) if text else ""
+
+    def _refusal(self, url: str, status: int, said: str) -> FetchError:
         if status in (403, 404):
-            return NotThereError(f"{url}: the server answered {status}", status)
+            return NotThereError(f"{url}: the server answered {status}{said}", status)
         if status == _PROXY_LOGIN:
             return FetchError(f"{url}: {self._proxy_asks()}")
         if status == _RANGE_NOT_SATISFIABLE:
             return NotResumableError(f"{url}: the server has no more than we have ({status})")
-        return FetchError(f"{url}: the server answered {status}")
+        return FetchError(f"{url}: the server answered {status}{said}")
 
     def _proxy_asks(self) -> str:
         where = f"{self._route.section}.proxy_login" if self._route.proxy else "its address"
@@ -327,6 +351,11 @@ def _require_start(url: str, content_range: str, start: int) -> None:
         raise NotResumableError(
             f"{url}: asked for bytes from {start} on, it sent {content_range[:80]!r}"
         )
+
+
+def _origin(url: str) -> tuple[str, str]:
+    pieces = urlsplit(url)
+    return pieces.scheme, pieces.netloc.lower()
 
 
 def _redirected(here: str, location: str) -> str:

@@ -1,4 +1,5 @@
-"""An FTP server for the public folder: anonymous, reading only, passive mode only.
+"""An FTP server for the public folder: reading only, passive mode only; anonymous, or with a
+license for what asks for one: user ``license`` or ``license.INSTALLATION``, password the license.
 
 On pyftpdlib, whose own loop runs in a thread. No PORT: a server that connects to addresses that
 clients name can be used against others (RFC 2577). Signatures protect the content.
@@ -10,15 +11,18 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import structlog
 from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.exceptions import AuthenticationFailed, FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 from pyftpdlib.handlers import DTPHandler, FTPHandler
 from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.servers import FTPServer
 
 from mailward.errors import TemporaryError, UsageError
+from mailward.publish.gate import Gate, Visitor
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +55,15 @@ class FtpSettings:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, settings: FtpSettings) -> Iterator[int]:
+def serving(folder: Path, settings: FtpSettings, gate: Gate | None = None) -> Iterator[int]:
     """Serve ``folder`` meanwhile; the port, which port 0 leaves to the system.
 
+    ``gate``: who may have what; None: everybody everything, whatever the channels ask for.
     Raises UsageError if there is no such folder, TemporaryError if the address cannot be used.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder to serve")
-    server = _server(folder, settings, IOLoop())
+    server = _server(folder, settings, IOLoop(), gate)
     stop = threading.Event()
 
     def serve() -> None:
@@ -75,8 +80,8 @@ def serving(folder: Path, settings: FtpSettings) -> Iterator[int]:
         server.close_all()
 
 
-def _server(folder: Path, settings: FtpSettings, loop: IOLoop) -> FTPServer:
-    authorizer = DummyAuthorizer()
+def _server(folder: Path, settings: FtpSettings, loop: IOLoop, gate: Gate | None) -> FTPServer:
+    authorizer = _Doorkeeper(gate)
     authorizer.add_anonymous(os.path.realpath(folder), perm="elr")
     # pyftpdlib configures by class attributes: classes of its own for each server.
     transfer = type("_Transfer", (DTPHandler,), {"timeout": _IDLE_S})
@@ -88,6 +93,7 @@ def _server(folder: Path, settings: FtpSettings, loop: IOLoop) -> FTPServer:
             "dtp_handler": transfer,
             "passive_ports": settings.passive_ports,
             "masquerade_address": settings.masquerade_address,
+            "gate": gate,
         },
     )
     try:
@@ -101,6 +107,60 @@ def _server(folder: Path, settings: FtpSettings, loop: IOLoop) -> FTPServer:
     return server
 
 
+class _Doorkeeper(DummyAuthorizer):  # type: ignore[misc]  # pyftpdlib is not typed
+    """Lets in everybody as anonymous, and who has a license by it; both see the same folder."""
+
+    def __init__(self, gate: Gate | None) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def validate_authentication(self, username: str, password: str, handler: "_Session") -> None:
+        """See DummyAuthorizer."""
+        if self._gate is None or not _is_license(username):
+            super().validate_authentication(username, password, handler)
+            return
+        refusal = self._gate.login(_visitor(username, password, handler.remote_ip))
+        if refusal is not None:
+            raise AuthenticationFailed(refusal.text)
+
+    def has_user(self, username: str) -> bool:
+        """See DummyAuthorizer; so the next ones."""
+        return bool(super().has_user(self._account(username)))
+
+    def get_home_dir(self, username: str) -> str:
+        """The same folder for all."""
+        return str(super().get_home_dir(self._account(username)))
+
+    def has_perm(self, username: str, perm: str, path: str | None = None) -> bool:
+        """Reading, for all."""
+        return bool(super().has_perm(self._account(username), perm, path))
+
+    def get_perms(self, username: str) -> str:
+        """Reading, for all."""
+        return str(super().get_perms(self._account(username)))
+
+    def get_msg_login(self, username: str) -> str:
+        """The greeting."""
+        return str(super().get_msg_login(self._account(username)))
+
+    def get_msg_quit(self, username: str) -> str:
+        """The farewell."""
+        return str(super().get_msg_quit(self._account(username)))
+
+    def _account(self, username: str) -> str:
+        return "anonymous" if self._gate is not None and _is_license(username) else username
+
+
+def _is_license(username: str) -> bool:
+    return username.partition(".")[0] == "license"
+
+
+def _visitor(username: str, password: str, address: str) -> Visitor:
+    if not _is_license(username):
+        return Visitor(address=address)
+    return Visitor(password, username.partition(".")[2], address)
+
+
 class _PublicFolder(AbstractedFS):  # type: ignore[misc]  # pyftpdlib is not typed
     """Files as they are; names that begin with a dot are files still being written."""
 
@@ -110,6 +170,17 @@ class _PublicFolder(AbstractedFS):  # type: ignore[misc]  # pyftpdlib is not typ
         hidden = any(piece.startswith(".") for piece in pieces if piece != ".")
         return not hidden and bool(super().validpath(path))
 
+    def open(self, filename: str, mode: str) -> IO[bytes]:
+        """See AbstractedFS; what asks for a license is not opened without."""
+        session = self.cmd_channel
+        if session.gate is not None:
+            visitor = _visitor(session.username, session.password, session.remote_ip)
+            refusal = session.gate.refusal(os.path.relpath(filename, self.root), visitor)
+            if refusal is not None:
+                raise FilesystemError(refusal.text)
+        opened: IO[bytes] = super().open(filename, mode)
+        return opened
+
     def listdir(self, path: str) -> list[str]:
         """See AbstractedFS."""
         return [name for name in super().listdir(path) if not name.startswith(".")]
@@ -118,7 +189,8 @@ class _PublicFolder(AbstractedFS):  # type: ignore[misc]  # pyftpdlib is not typ
 class _Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib is not typed
     """One client."""
 
-    banner = "Definitions; anonymous, reading only."
+    gate: Gate | None = None
+    banner = "Definitions; anonymous or with a license, reading only."
     timeout = _IDLE_S
     max_login_attempts = 1
     abstracted_fs = _PublicFolder

@@ -15,6 +15,7 @@
     pending.json                signed files still to be put into public/, all or none
     pruning.json                since when which public file is not needed any more
     watch.json                  how `repo watch` fares
+    license-usage.json          how many servers use each license
     lock, watch.lock            held while something is written; while `repo watch` runs
 """
 
@@ -90,6 +91,11 @@ class Home:
     def watch_lock(self) -> Path:
         """Held while `repo watch` runs."""
         return self.folder / "watch.lock"
+
+    @property
+    def license_usage(self) -> Path:
+        """How many servers use each license."""
+        return self.folder / "license-usage.json"
 
     @property
     def excluded(self) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -99,6 +100,19 @@ class Keyring:
         self._write(f"{role}-{signer.public_key.keyid[:16]}.pem", pem)
         return signer
 
+    def private(self, role: str, key: Key) -> Ed25519PrivateKey:
+        """A key that signs what is no metadata. Raises PublishError as ``signers`` does."""
+        path = self.find(role, key)
+        if path is None or path.suffix != ".pem":
+            raise PublishError(
+                f"the private key {key.keyid[:16]} of {role} is not in {self._folder}: bring it"
+                " back, or issue where it is"
+            )
+        private = self._load(path, read_private(path, _KEY_FILE_MAX_BYTES))
+        if not isinstance(private, Ed25519PrivateKey):
+            raise PublishError(f"{path}: not an Ed25519 key, which {role} needs")
+        return private
+
     def refer(self, role: str, uri: str, public: Key) -> Signer:
         """A key that sits in a token or a cloud service, from now on found by ``uri``."""
         signer = self._from_uri(uri, public)
@@ -130,15 +144,21 @@ class Keyring:
             return self._from_uri(content.decode(errors="replace").strip(), public)
         if not isinstance(public, SSlibKey):
             raise PublishError(f"{path}: a key of type {public.keytype} cannot be used from a file")
-        passphrase = None
-        if _ENCRYPTED_MARK in content:
-            passphrase = self._secrets.get("passphrase").encode()
         try:
-            return CryptoSigner(load_pem_private_key(content, passphrase), public)
+            return CryptoSigner(self._load(path, content), public)
         except KeyMismatchError as e:
             raise PublishError(
                 f"{path}: not the key that the repository's metadata names: bring that one back"
             ) from e
+        except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+            raise PublishError(f"{path}: not a key that signs metadata") from e
+
+    def _load(self, path: Path, content: bytes) -> PrivateKeyTypes:
+        passphrase = None
+        if _ENCRYPTED_MARK in content:
+            passphrase = self._secrets.get("passphrase").encode()
+        try:
+            return load_pem_private_key(content, passphrase)
         except (ValueError, TypeError, UnsupportedAlgorithm) as e:
             what = "not a private key in PEM (PKCS #8)"
             if passphrase is not None:

@@ -48,7 +48,11 @@ VALID_FOR: Mapping[str, timedelta] = {
 """How long agents believe a role. The timestamp bounds how long newer sets can be held back."""
 
 _NO_CHANGES: Mapping[Channel, "ChannelChange"] = MappingProxyType({})
+_NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 _NOBODY: Mapping[str, Sequence[Signer]] = MappingProxyType({})
+
+SIGNED_AT = "signed_at"
+"""A field of the timestamp beside those of TUF: agents judge licenses by no earlier time."""
 
 SignedRole = Root | Timestamp | Snapshot | Targets
 _SignedT = TypeVar("_SignedT", Root, Timestamp, Snapshot, Targets)
@@ -109,10 +113,14 @@ class Signed:
         named = delegator.get_delegated_role(role)
         return Trusted(role, named.threshold, tuple(delegator.get_key(i) for i in named.keyids))
 
-    def read_target(self, home: Home, channel: Channel, path: str) -> bytes:
-        """A published file by its signed name. Raises PublishError."""
+    def read_target(self, home: Home, channel: Channel | None, path: str) -> bytes:
+        """A published file by its signed name. Raises PublishError.
+
+        ``channel``: whose it is; None: one of ``targets`` itself.
+        """
+        role = self.targets if channel is None else self.channels[channel]
         try:
-            info = self.channels[channel].signed.targets[path]
+            info = role.signed.targets[path]
             raw = (home.targets / info.get_prefixed_paths()[0]).read_bytes()
             info.verify_length_and_hashes(raw)
         except (KeyError, OSError, LengthOrHashMismatchError) as e:
@@ -146,6 +154,8 @@ class Signing:
         metadata.signed.version += 1
         expires = self.now + self.valid_for[role]
         metadata.signed.expires = expires.replace(microsecond=0)
+        if isinstance(metadata.signed, Timestamp):
+            metadata.signed.unrecognized_fields[SIGNED_AT] = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata.signatures.clear()
         try:
             for signer in signers:
@@ -174,17 +184,19 @@ def prepare(
     signed: Signed,
     changes: Mapping[Channel, ChannelChange] = _NO_CHANGES,
     *,
+    files: Mapping[str, bytes] = _NO_FILES,
     renew: Collection[str] = (),
     cosigners: Mapping[str, Sequence[Signer]] = _NOBODY,
 ) -> list[Write]:
     """What publishes ``changes``, to be written in this order: the last one is what publishes.
 
     The timestamp is always signed anew; targets and snapshot if they are in ``renew`` or have to
-    be. ``cosigners``: further signatures by role. ``signed`` becomes what is then published. Needs
-    the keys of all roles that are signed; raises PublishError if one is missing.
+    be. ``files``: of ``targets`` itself, new or changed, by path. ``cosigners``: further signatures
+    by role. ``signed`` becomes what is then published. Needs the keys of all roles that are signed;
+    raises PublishError if one is missing.
     """
     home = signing.home
-    roles = {*map(str, changes), *renew, "timestamp"}
+    roles = {*map(str, changes), *renew, *({"targets"} if files else ()), "timestamp"}
     if roles != {"timestamp"}:
         roles.add("snapshot")
     signers = {
@@ -193,9 +205,12 @@ def prepare(
     }
     writes = [
         Write(home.targets / _prefixed(path, content), content)
-        for change in changes.values()
-        for path, content in change.files.items()
+        for some in (files, *(change.files for change in changes.values()))
+        for path, content in some.items()
     ]
+    signed.targets.signed.targets |= {
+        path: TargetFile.from_data(path, content, ["sha256"]) for path, content in files.items()
+    }
 
     def sign(role: str, metadata: Metadata[_SignedT]) -> MetaFile:
         raw = signing.sign(role, metadata, signers[role])
@@ -275,8 +290,8 @@ def _targets(role: Targets, change: ChannelChange) -> dict[str, TargetFile]:
 
 
 def _prefixed(path: str, content: bytes) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{hashlib.sha256(content).hexdigest()}.{name}"
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{hashlib.sha256(content).hexdigest()}.{name}"
 
 
 def _named_by(folder: Path, role: str, meta: MetaFile) -> bytes:

@@ -91,6 +91,8 @@ def _needed(home: Home, signed: Signed) -> set[Path]:
         home.metadata / f"{signed.targets.signed.version}.targets.json",
         *home.metadata.glob("*.root.json"),
     }
+    for info in signed.targets.signed.targets.values():
+        needed.add(home.targets / info.get_prefixed_paths()[0])
     for channel, role in signed.channels.items():
         needed.add(home.metadata / f"{role.signed.version}.{channel}.json")
         for info in role.signed.targets.values():

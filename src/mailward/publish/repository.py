@@ -24,6 +24,7 @@ from mailward.definitions.model import (
     Version,
 )
 from mailward.errors import PublishError, UsageError
+from mailward.license import LICENSING_PATH
 from mailward.publish import candidates, history, metadata, objects
 from mailward.publish.home import Home, write_in_order
 from mailward.publish.keys import ROLES, Keyring
@@ -105,26 +106,36 @@ class Publisher:
         return self.home.metadata / "1.root.json"
 
     def publish(
-        self, version: Version, forced: str | None = None, rollout_hours: float | None = None
+        self,
+        version: Version,
+        forced: str | None = None,
+        rollout_hours: float | None = None,
+        license_required: bool | None = None,
     ) -> Current:
         """Offer a built set in the rapid channel. Repeating it changes nothing.
 
         ``forced``: the reason to do so without a passing report. ``rollout_hours``: over how many
         hours agents take it, each by a stable hash of its own; None, at once. For the set that is
-        offered already it changes the roll-out, counted from its start; 0 ends it. Raises
+        offered already it changes the roll-out, counted from its start; 0 ends it.
+        ``license_required``: whether only those with a license get the channel's sets; None: as
+        before. Raises
         UsageError, PublishError (a gate failed, a key is missing, a newer set was offered already),
         BusyError.
         """
-        return self._release(version, Channel.RAPID, forced, rollout_hours)
+        return self._release(version, Channel.RAPID, forced, rollout_hours, license_required)
 
     def promote(
-        self, version: Version, forced: str | None = None, rollout_hours: float | None = None
+        self,
+        version: Version,
+        forced: str | None = None,
+        rollout_hours: float | None = None,
+        license_required: bool | None = None,
     ) -> Current:
         """Offer a built set in the certified channel: the same content, more evidence.
 
         See ``publish``.
         """
-        return self._release(version, Channel.CERTIFIED, forced, rollout_hours)
+        return self._release(version, Channel.CERTIFIED, forced, rollout_hours, license_required)
 
     def withdraw(
         self, version: Version, reason: str, channel: Channel | None = None
@@ -207,7 +218,12 @@ class Publisher:
         return self._clock().astimezone(UTC).replace(microsecond=0)
 
     def _release(
-        self, version: Version, channel: Channel, forced: str | None, rollout_hours: float | None
+        self,
+        version: Version,
+        channel: Channel,
+        forced: str | None,
+        rollout_hours: float | None,
+        license_required: bool | None,
     ) -> Current:
         if rollout_hours is not None and not 0 <= rollout_hours <= _ROLLOUT_MAX_HOURS:
             raise UsageError(
@@ -219,8 +235,12 @@ class Publisher:
             candidate = candidates.load(self.home, version)
             report = self._report(version, _LEVEL_FOR[channel], forced)
             offer = history.current(self.home, signed, channel)
+            if license_required is None:
+                license_required = offer.license_required
+            if license_required:
+                _require_license_keys(signed)
             if offer.version == version:
-                return self._change_rollout(signed, offer, rollout_hours)
+                return self._change_offer(signed, offer, rollout_hours, license_required)
             self._require_newer(signed, channel, version)
             patches = objects.make_patches(
                 self.home, candidate.shards, history.published_sets(self.home, signed)
@@ -241,6 +261,7 @@ class Publisher:
                     "published_at": now,
                     "engine_level": manifest.engine_level,
                     "rollout": _rollout(now, rollout_hours),
+                    "license_required": license_required,
                 }
             )
             files = {history.manifest_path(channel, version): _manifest_bytes(manifest)}
@@ -249,14 +270,17 @@ class Publisher:
         log.info("set published", version=str(version), channel=str(channel), forced=forced)
         return offer
 
-    def _change_rollout(self, signed: Signed, offer: Current, hours: float | None) -> Current:
-        wanted = _rollout(offer.rollout.start if offer.rollout else offer.published_at, hours)
-        if hours is None or wanted == offer.rollout:
+    def _change_offer(
+        self, signed: Signed, before: Current, hours: float | None, license_required: bool
+    ) -> Current:
+        start = before.rollout.start if before.rollout else before.published_at
+        rollout = before.rollout if hours is None else _rollout(start, hours)
+        offer = before.model_copy(update={"rollout": rollout, "license_required": license_required})
+        if offer == before:
             return offer
-        offer = offer.model_copy(update={"rollout": wanted})
         change = {offer.channel: _change(signed, offer.channel, offer, {})}
         write_in_order(metadata.prepare(self.signing(), signed, change))
-        log.info("roll-out changed", version=str(offer.version), channel=str(offer.channel))
+        log.info("offer changed", version=str(offer.version), channel=str(offer.channel))
         return offer
 
     def _report(self, version: Version, level: Level, forced: str | None) -> QualityReport:
@@ -304,6 +328,14 @@ def _require_possible(counts: Mapping[str, int], thresholds: Mapping[str, int]) 
                 f"{role}: {threshold} of {count} keys cannot sign: have 1 to {_KEYS_MAX} keys, and"
                 " let at least one and at most all of them be needed"
             )
+
+
+def _require_license_keys(signed: Signed) -> None:
+    if LICENSING_PATH not in signed.targets.signed.targets:
+        raise UsageError(
+            "the channel asks for a license, and nobody can have one yet: make the key that signs"
+            " them with `mailward license init`"
+        )
 
 
 def _rollout(start: datetime, hours: float | None) -> Rollout | None:

@@ -12,7 +12,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,14 +22,17 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, Response
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mailward.errors import TemporaryError, UsageError
+from mailward.publish.gate import Gate, Refusal, Visitor
 from mailward.publish.limits import Gatekeeper, Limits
 
 log = structlog.get_logger(__name__)
@@ -48,6 +51,9 @@ _STOP_WITHIN_S = 2
 _IMMUTABLE = "public, max-age=86400, immutable"
 """Every name but the timestamp's holds a number or a hash, and is never given other content."""
 
+_IMMUTABLE_FOR_ONE = "private, max-age=86400, immutable"
+"""What a license was shown for: a shared cache would give it to others."""
+
 
 _COMPRESSED_MAX_BYTES = 1024 * 1024
 """Larger JSON is not compressed: it would cost more time than it saves, for anybody who asks."""
@@ -56,24 +62,32 @@ _COMPRESSED_FILES = 64
 """Kept compressed: what agents fetch at the moment is a handful of files."""
 
 
-def _application(folder: Path, gatekeeper: Gatekeeper) -> Starlette:
+LICENSE_CHECK = "/license-check"
+"""Answers other servers: 204 if the file that ``X-Original-URI`` names may be given (nginx's
+``auth_request``)."""
+
+
+def _application(folder: Path, gatekeeper: Gatekeeper, gate: Gate | None) -> Starlette:
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder to serve")
-    files = _Files(directory=folder)
+    routes: list[BaseRoute] = [Mount("/", _Files(folder, gate))]
+    if gate is not None:
+        routes.insert(0, Route(LICENSE_CHECK, _license_check(gate)))
     middleware = [Middleware(_AccessLog), Middleware(_RateLimit, gatekeeper=gatekeeper)]
-    return Starlette(routes=[Mount("/", files)], middleware=middleware)
+    return Starlette(routes=routes, middleware=middleware)
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, host: str, port: int, limits: Limits | None = None
+    folder: Path, host: str, port: int, limits: Limits | None = None, gate: Gate | None = None
 ) -> AsyncIterator[int]:
     """Serve ``folder`` meanwhile; the port, which ``port`` 0 leaves to the system.
 
+    ``gate``: who may have what; None: everybody everything, whatever the channels ask for.
     Raises UsageError if there is no such folder, TemporaryError if the address cannot be used.
     """
     gatekeeper = Gatekeeper(limits or Limits())
-    app, listening = _application(folder, gatekeeper), _listen(host, port)
+    app, listening = _application(folder, gatekeeper, gate), _listen(host, port)
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -182,6 +196,10 @@ _TOO_MANY_CONNECTIONS = (
 class _Files(StaticFiles):
     """Starlette's static files; names that begin with a dot are files still being written."""
 
+    def __init__(self, folder: Path, gate: Gate | None) -> None:
+        super().__init__(directory=folder)
+        self._gate = gate
+
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         if any(piece.startswith(".") for piece in path.split("/")):
             return "", None
@@ -189,14 +207,27 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """See StaticFiles; compresses, and tells caches what may change."""
+        free = await self._require_license(path, scope)
         response = await super().get_response(path, scope)
         if path.endswith(".json"):
             response.headers["Vary"] = "Accept-Encoding"
             if isinstance(response, FileResponse):
                 response = await _compressed(response, Headers(scope=scope))
         changes = path == "metadata/timestamp.json"
-        response.headers["Cache-Control"] = "no-cache" if changes else _IMMUTABLE
+        response.headers["Cache-Control"] = (
+            "no-cache" if changes else _IMMUTABLE if free else _IMMUTABLE_FOR_ONE
+        )
         return response
+
+    async def _require_license(self, path: str, scope: Scope) -> bool:
+        """Whether it is for everybody. Raises HTTPException if it is not for this visitor."""
+        if self._gate is None or path.startswith("metadata/"):
+            return True
+        visitor = _visitor(Headers(scope=scope), scope)
+        refusal = await anyio.to_thread.run_sync(self._gate.refusal, path, visitor)
+        if refusal is not None:
+            raise HTTPException(refusal.status, refusal.text, headers=_asking(refusal))
+        return visitor.token is None
 
     def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:
         """See StaticFiles; the compressed form has an ETag of its own."""
@@ -206,6 +237,37 @@ class _Files(StaticFiles):
             return False
         known = [tag.strip() for tag in request_headers.get("if-none-match", "").split(",")]
         return _compressed_etag(response_headers["etag"]) in known
+
+
+def _license_check(gate: Gate) -> Callable[[Request], Awaitable[Response]]:
+    """What ``_Files`` would decide, for another server that gives the files."""
+
+    async def answer(request: Request) -> Response:
+        asked = request.headers.get("x-original-uri", "").partition("?")[0].removeprefix("/")
+        visitor = _visitor(request.headers, request.scope)
+        refusal = await anyio.to_thread.run_sync(gate.refusal, asked, visitor)
+        if refusal is None:
+            return Response(status_code=204)
+        # To nginx anything but 401 and 403 is a failure of ours.
+        status = 403 if refusal.status == 404 else refusal.status
+        return PlainTextResponse(refusal.text, status, _asking(refusal))
+
+    return answer
+
+
+def _visitor(headers: Headers, scope: Scope) -> Visitor:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    client = scope.get("client")
+    return Visitor(
+        token.strip() if scheme.lower() == "bearer" else None,
+        headers.get("mailward-installation", ""),
+        client[0] if client else "",
+    )
+
+
+def _asking(refusal: Refusal) -> dict[str, str]:
+    """RFC 6750, section 3."""
+    return {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
 
 
 def _wants_gzip(headers: Headers) -> bool:

@@ -153,7 +153,9 @@ class Watch:
             return f"{built.version} was withdrawn ({reason}), nothing new since"
         checked = self._checked(built.version, Level.BASIC, _means(config))
         offer = self._publisher().publish(
-            checked.version, rollout_hours=config.channels.rapid.rollout_hours or None
+            checked.version,
+            rollout_hours=config.channels.rapid.rollout_hours or None,
+            license_required=config.channels.rapid.license_required,
         )
         return f"{offer.version} is published{_excluding(checked)}"
 
@@ -168,7 +170,9 @@ class Watch:
             return f"{version} is certified, nothing new"
         checked = self._checked(version, Level.STRINGENT, _means(config))
         offer = self._publisher().promote(
-            checked.version, rollout_hours=config.channels.certified.rollout_hours or None
+            checked.version,
+            rollout_hours=config.channels.certified.rollout_hours or None,
+            license_required=config.channels.certified.license_required,
         )
         return f"{offer.version} is certified{_excluding(checked)}"
 

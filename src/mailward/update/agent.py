@@ -6,7 +6,7 @@ between any two instants and begin again.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,12 +23,15 @@ from mailward.errors import (
     ConfigError,
     MailwardError,
     StoreError,
+    TemporaryError,
     TrialError,
     TrustError,
 )
+from mailward.license import Entitlement
 from mailward.update import trial, trust
-from mailward.update.fetch import Mirrors, mirrors_of
+from mailward.update.fetch import Bearer, Mirrors, mirrors_of
 from mailward.update.fetch.partial import Partials
+from mailward.update.licenses import Known, Licenses, installation_of
 from mailward.update.repository import Repository, reach
 from mailward.update.shards import Shards
 from mailward.update.trust import Advice, Position, Step
@@ -51,6 +54,8 @@ class Result(StrEnum):
     WAITING = "waiting"
     """The roll-out has not reached this computer."""
     ACTIVATED = "activated"
+    UNLICENSED = "not licensed"
+    """Something new is there, and no license allows to fetch it; scanning goes on (S10)."""
     FELL_BACK = "fell back"
     """The set in use was withdrawn, and an earlier one took its place."""
 
@@ -78,17 +83,20 @@ class Agent:
         store: Store,
         trusted_dir: Path,
         progress: Progress = lambda step, done, total: None,
+        license_dir: Path | None = None,
     ) -> None:
+        """``license_dir``: where licenses rest; default: beside ``trusted_dir``."""
         self._settings = settings
         self._store = store
         self._trusted_dir = trusted_dir
         self._progress = progress
+        self._licenses = Licenses(license_dir or trusted_dir.with_name("license"), trusted_dir)
 
     def refresh(self, channel: Channel, *, check_only: bool = False) -> Outcome:
         """Bring the store up to what ``channel`` offers, or only look (``check_only``).
 
-        Raises FetchError, TrustError, TrialError, LicenseError, StoreError or BusyError with the
-        active set unchanged and the reason in the store's history (S5).
+        Raises FetchError, TrustError, TrialError, StoreError or BusyError with the active set
+        unchanged and the reason in the store's history (S5).
         """
         root = self._read_root()
         with (
@@ -103,6 +111,7 @@ class Agent:
                 channel,
                 writer,
                 mirrors,
+                self._licenses,
             )
             try:
                 return visit.look(root) if check_only else visit.refresh(root)
@@ -111,6 +120,26 @@ class Agent:
                 if isinstance(e, OSError):
                     raise StoreError(f"update of {channel}: the disk failed: {e}") from e
                 raise
+
+    def known_of_licenses(self, channels: Sequence[Channel]) -> tuple[Known, str]:
+        """What the repository says about licenses now; if it cannot be asked, what it said last,
+        and a remark that says so. Raises as ``refresh`` does if it never said anything."""
+        root = self._read_root()
+        try:
+            with (
+                self._store.writer("ask about licenses"),  # S8
+                closing(mirrors_of(self._settings)) as mirrors,
+            ):
+                repository = reach(root, self._trusted_dir, mirrors)  # S1
+                for channel in channels:
+                    repository.current(channel)
+                repository.licensing()
+        except TemporaryError as e:
+            known = self._licenses.known()
+            if known.licensing is None:
+                raise
+            return known, f" (by what the repository said last: {e})"
+        return self._licenses.known(), ""
 
     def _read_root(self) -> bytes:
         if not self._settings.repository or self._settings.root is None:
@@ -137,6 +166,7 @@ class _Visit:
         channel: Channel,
         writer: StoreWriter,
         mirrors: Mirrors,
+        licenses: Licenses,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -145,19 +175,24 @@ class _Visit:
         self._channel = channel
         self._writer = writer
         self._mirrors = mirrors
+        self._licenses = licenses
         self._began = time.monotonic()
 
     def refresh(self, root: bytes) -> Outcome:
         """The steps, in order."""
         repository = self._verify_metadata(root)
         current = repository.current(self._channel)
+        entitlement = self._ask_license(repository, current)
         fell_back = self._leave_withdrawn(current)
         advice = trust.advise(current, self._position(), datetime.now(UTC))
         if advice.step is not Step.TAKE:
-            self._take_evidence(repository, current)
+            if entitlement.allows:
+                self._take_evidence(repository, current)
             result = Result.FELL_BACK if fell_back else _seen(advice)
             return self._outcome(result, advice.reason, current)
-        trust.require_license(current)  # S10
+        if not entitlement.allows:  # S10
+            result = Result.FELL_BACK if fell_back else Result.UNLICENSED
+            return self._outcome(result, f"{advice.reason}; {entitlement.sentence}", current)
         manifest = self._manifest(repository, current)
         self._fetch_shards(repository, manifest)
         stored = self._writer.stage(manifest)
@@ -168,13 +203,27 @@ class _Visit:
 
     def look(self, root: bytes) -> Outcome:
         """Only the first steps: what is there."""
-        current = self._verify_metadata(root).current(self._channel)
+        repository = self._verify_metadata(root)
+        current = repository.current(self._channel)
+        entitlement = self._ask_license(repository, current)
         advice = trust.advise(current, self._position(), datetime.now(UTC))
-        return self._outcome(_seen(advice), advice.reason, current)
+        without = "" if entitlement.allows else f"; {entitlement.sentence}"
+        return self._outcome(_seen(advice), f"{advice.reason}{without}", current)
 
     def _verify_metadata(self, root: bytes) -> Repository:
         self._progress("checking the repository", 0, 0)
         return reach(root, self._trusted_dir, self._mirrors)  # S1
+
+    def _ask_license(self, repository: Repository, current: Current) -> Entitlement:
+        """What this computer may fetch (S10); what is to be shown for it is shown from now on."""
+        if current.license_required:
+            repository.licensing()
+        entitlement = self._licenses.entitlement(self._channel, datetime.now(UTC))
+        if entitlement.license is not None:
+            shown = entitlement.license
+            me = installation_of(shown, _installation(self._trusted_dir))
+            self._mirrors.present(Bearer(shown.token, me))
+        return entitlement
 
     def _position(self) -> Position:
         pointer = self._store.pointer()

@@ -24,7 +24,8 @@ from mailward.definitions.model import (
     Shard,
     Version,
 )
-from mailward.errors import FetchError, MailwardError, TrustError
+from mailward.errors import FetchError, FormatError, MailwardError, TrustError
+from mailward.license import LICENSING_MAX_BYTES, LICENSING_PATH, Licensing
 from mailward.update import trust
 from mailward.update.fetch import Fetcher, Mirrors, NotThereError
 from mailward.update.fetch.partial import Frame
@@ -63,6 +64,11 @@ class SignedFiles:
     def go_on_with(self, fetcher: Fetcher) -> None:
         """Fetch the rest by this one."""
         self._tuf_fetcher.fetcher = fetcher
+
+    def names(self, name: str) -> bool:
+        """Whether the signed metadata names a target. Raises TrustError or FetchError."""
+        with self._in_our_words():
+            return self._updater.get_targetinfo(name) is not None
 
     def read(self, name: str, max_bytes: int, copy: Path) -> bytes:
         """A target's content, from ``copy`` if that still is what the metadata says, else fetched.
@@ -138,6 +144,21 @@ class Repository:
             f"{channel}/current.json", CURRENT_MAX_BYTES, self._cache / f"{channel}.current"
         )
         return trust.read_current(raw, channel)
+
+    def licensing(self) -> Licensing | None:
+        """What the publisher signed about licenses; None if it names nothing.
+
+        Raises TrustError or FetchError.
+        """
+        copy = self._cache / LICENSING_PATH
+        if not self._signed.names(LICENSING_PATH):
+            copy.unlink(missing_ok=True)
+            return None
+        raw = self._signed.read(LICENSING_PATH, LICENSING_MAX_BYTES, copy)
+        try:
+            return Licensing.from_json(raw)
+        except FormatError as e:
+            raise TrustError(f"{self._base}: {e}") from e
 
     def manifest(self, channel: Channel, version: Version, set_max_bytes: int) -> Manifest:
         """A set's manifest. Raises TrustError or FetchError."""

@@ -18,6 +18,7 @@ from mailward.definitions.store import Store
 from mailward.errors import BusyError, MailwardError
 from mailward.update import freshness
 from mailward.update.agent import Agent, Outcome, enabled_channels
+from mailward.update.licenses import Licenses
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +41,13 @@ class UpdateService:
         trust_dir: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        licenses: Licenses | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._agent = agent
         self._trust_dir = trust_dir
+        self._licenses = licenses or Licenses(trust_dir.with_name("license"), trust_dir)
         self._now = now
         self._sleep = sleep
         self._alerts = freshness.Alerts()
@@ -74,6 +77,10 @@ class UpdateService:
             await asyncio.to_thread(self._raise_alerts)
         except (MailwardError, OSError) as e:
             log.error("freshness cannot be told", why=str(e))
+        try:
+            await asyncio.to_thread(self._speak_of_licenses)
+        except (MailwardError, OSError) as e:
+            log.error("the license cannot be told", why=str(e))
 
     def _is_due(self, channel: Channel) -> bool:
         now = self._now()
@@ -120,6 +127,12 @@ class UpdateService:
             log.error("definitions are stale", channel=name, why=current[name])
         for name in over:
             log.info("definitions are fresh again", channel=name)
+
+    def _speak_of_licenses(self) -> None:
+        """Each warning once, loudly: an end must not come as a surprise (S10)."""
+        channels = list(enabled_channels(self._settings))
+        for each in self._licenses.occasions(channels, self._now()):
+            log.error("license", channel=each.channel.value, state=each.state, why=each.sentence)
 
 
 def stale_channels(

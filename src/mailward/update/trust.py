@@ -1,4 +1,4 @@
-"""What may be believed and taken: values in, a value or an error out, no I/O (S1, S7, S10).
+"""What may be believed and taken: values in, a value or an error out, no I/O (S1, S7).
 
 Signatures, expiry, versions and hashes of metadata are python-tuf's work (``repository.py``); here
 is what Mailward adds to it.
@@ -17,7 +17,7 @@ from mailward.definitions.model import (
     Version,
     require_readable,
 )
-from mailward.errors import FormatError, LicenseError, TrustError
+from mailward.errors import FormatError, TrustError
 
 
 class Step(StrEnum):
@@ -78,15 +78,6 @@ def read_manifest(raw: bytes, channel: Channel, version: Version, max_bytes: int
             "(update.max_set_bytes)"
         )
     return manifest
-
-
-def require_license(current: Current) -> None:
-    """Raises LicenseError if the channel needs what this release cannot show (S10)."""
-    if current.license_required:
-        raise LicenseError(
-            f"channel {current.channel} needs a license, which this release cannot present yet; "
-            "scanning goes on with the active set"
-        )
 
 
 def advise(current: Current, position: Position, now: datetime) -> Advice:

@@ -9,7 +9,7 @@ import pytest
 
 from mailward.config import UpdateSettings
 from mailward.errors import FetchError
-from mailward.update.fetch import NotResumableError, NotThereError
+from mailward.update.fetch import Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import HttpFetcher
 from mailward.update.fetch.partial import Frame, Partials, StoppedError
 from tests.contract import fetch_servers
@@ -32,6 +32,9 @@ class Cutting:
             yield CONTENT[start : start + self.cuts.pop(0)]
             raise FetchError(f"{url}: cut off")
         yield CONTENT[start:]
+
+    def present(self, bearer: Bearer) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         pass

@@ -8,13 +8,21 @@ from urllib.parse import urlsplit
 
 from mailward.config import UpdateSettings
 from mailward.errors import ConfigError
-from mailward.update.fetch.base import Fetcher, NotResumableError, NotThereError
+from mailward.update.fetch.base import Bearer, Fetcher, NotResumableError, NotThereError
 from mailward.update.fetch.file import FileFetcher
 from mailward.update.fetch.ftp import FtpFetcher
 from mailward.update.fetch.http import HttpFetcher
 from mailward.update.fetch.mirrors import Mirrors
 
-__all__ = ["Fetcher", "Mirrors", "NotResumableError", "NotThereError", "fetcher_for", "mirrors_of"]
+__all__ = [
+    "Bearer",
+    "Fetcher",
+    "Mirrors",
+    "NotResumableError",
+    "NotThereError",
+    "fetcher_for",
+    "mirrors_of",
+]
 
 
 def fetcher_for(address: str, settings: UpdateSettings) -> Fetcher:
@@ -45,4 +53,8 @@ def fetcher_for(address: str, settings: UpdateSettings) -> Fetcher:
 def mirrors_of(settings: UpdateSettings) -> Mirrors:
     """The repository at all its addresses. Raises ConfigError."""
     addresses = dict.fromkeys(a.rstrip("/") for a in (settings.repository, *settings.mirrors))
-    return Mirrors(list(addresses), lambda address: fetcher_for(address, settings))
+    return Mirrors(
+        list(addresses),
+        lambda address: fetcher_for(address, settings),
+        license_in_clear=settings.license_in_clear,
+    )

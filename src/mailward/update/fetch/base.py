@@ -1,11 +1,21 @@
 """The Fetcher interface."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailward.fetch import CHUNK_BYTES, NotResumableError, NotThereError
 
-__all__ = ["CHUNK_BYTES", "Fetcher", "NotResumableError", "NotThereError"]
+__all__ = ["CHUNK_BYTES", "Bearer", "Fetcher", "NotResumableError", "NotThereError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """What is shown to a server that gives a channel's sets to license holders only."""
+
+    token: str = field(repr=False)  # S15
+    installation: str = ""
+    """By which the server counts this computer; says nothing about it."""
 
 
 class Fetcher(Protocol):
@@ -28,6 +38,10 @@ class Fetcher(Protocol):
         anything else that goes wrong: unreachable, too slow, too long, redirected where it must
         not go. Errors come while iterating, too.
         """
+        ...
+
+    def present(self, bearer: Bearer) -> None:
+        """Show a license from now on to servers that are asked for files, and to no other."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mailward.errors import FetchError
-from mailward.update.fetch.base import CHUNK_BYTES, NotResumableError, NotThereError
+from mailward.update.fetch.base import CHUNK_BYTES, Bearer, NotResumableError, NotThereError
 
 
 class FileFetcher:
@@ -45,6 +45,9 @@ class FileFetcher:
             raise NotThereError(f"{url}: there is no such file", 404) from e
         except OSError as e:
             raise FetchError(f"{url}: {e.strerror}") from e
+
+    def present(self, bearer: Bearer) -> None:
+        """See Fetcher.present: files ask for nothing."""
 
     def close(self) -> None:
         """See Fetcher.close."""

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from mailward.config import UpdateSettings
 from mailward.errors import FetchError
 from mailward.fetch import Login, Watchdog, bounded, read_login
-from mailward.update.fetch.base import CHUNK_BYTES, NotResumableError, NotThereError
+from mailward.update.fetch.base import CHUNK_BYTES, Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import limits, route
 
 _ERRORS: tuple[type[Exception], ...] = (*ftplib.all_errors, ValueError, OverflowError)
@@ -47,6 +47,12 @@ class FtpFetcher:
             except _ERRORS as e:
                 watchdog.require_time()
                 raise _in_our_words(url, e) from e
+
+    def present(self, bearer: Bearer) -> None:
+        """See Fetcher.present; by logging in anew. ``update.ftp_login`` goes before it."""
+        if self._settings.ftp_login is None:
+            self.close()
+            self._login = Login(f"license.{bearer.installation}", bearer.token)
 
     def close(self) -> None:
         """See Fetcher.close."""
@@ -219,7 +225,9 @@ def _in_our_words(url: str, error: BaseException) -> FetchError:
         if said.startswith("550"):
             return NotThereError(f"{url}: the server says {said}", 404)
         if said.startswith("530"):
-            return FetchError(f"{url}: the server refuses the login (update.ftp_login): {said}")
+            return FetchError(
+                f"{url}: the server refuses the login (update.ftp_login, license): {said}"
+            )
     if isinstance(error, ssl.SSLError):
         return FetchError(f"{url}: no trust in the connection (update.ca_file): {said}")
     if isinstance(error, EOFError):

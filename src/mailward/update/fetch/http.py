@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mailward.config import UpdateSettings
 from mailward.errors import ConfigError
 from mailward.fetch import BoundedHttp, Limits, Route
+from mailward.update.fetch.base import Bearer
 
 
 class HttpFetcher(BoundedHttp):
@@ -13,10 +14,19 @@ class HttpFetcher(BoundedHttp):
     def __init__(self, settings: UpdateSettings) -> None:
         super().__init__(limits(settings), route(settings))
 
+        self._shown: dict[str, str] = {}
+
     def fetch(self, url: str, max_bytes: int, start: int = 0) -> Iterator[bytes]:
         """See Fetcher.fetch."""
-        with self.get(url, max_bytes, start=start) as answer:
+        with self.get(url, max_bytes, start=start, secret=self._shown) as answer:
             yield from answer.chunks
+
+    def present(self, bearer: Bearer) -> None:
+        """See Fetcher.present; ``Authorization`` as in RFC 6750."""
+        self._shown = {
+            "Authorization": f"Bearer {bearer.token}",
+            "Mailward-Installation": bearer.installation,
+        }
 
 
 def limits(settings: UpdateSettings) -> Limits:

@@ -4,11 +4,13 @@ None of them is trusted more or less than another: the signatures decide (S1).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import structlog
 
-from mailward.errors import FetchError
-from mailward.update.fetch.base import Fetcher, NotThereError
+from mailward.errors import ConfigError, FetchError
+from mailward.update.fetch.base import Bearer, Fetcher, NotThereError
 
 log = structlog.get_logger(__name__)
 
@@ -19,11 +21,18 @@ class Mirrors:
     ``make`` gives an address its fetcher. Threads may share it.
     """
 
-    def __init__(self, addresses: Sequence[str], make: Callable[[str], Fetcher]) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        make: Callable[[str], Fetcher],
+        *,
+        license_in_clear: bool = False,
+    ) -> None:
         self.addresses = tuple(addresses)
         """In order of preference, none with a slash at its end."""
         self._fetchers = {address: make(address) for address in self.addresses}
         self._failed: frozenset[str] = frozenset()
+        self._license_in_clear = license_in_clear
 
     @property
     def bytes_received(self) -> int:
@@ -53,6 +62,22 @@ class Mirrors:
                 self._remember(address, e)
         raise together(errors)
 
+    def present(self, bearer: Bearer) -> None:
+        """See Fetcher.present. Servers that it would reach unencrypted do not get to see it, unless
+        that is allowed (S15). Raises ConfigError if there are no others."""
+        allowed = self._license_in_clear
+        open_ones = [a for a in self.addresses if not allowed and _travels_in_clear(a)]
+        if len(open_ones) == len(self.addresses):
+            raise ConfigError(
+                f"{open_ones[0]}: the license would travel unencrypted: use an address that begins "
+                "with https:// or ftps://, or set update.license_in_clear = true"
+            )
+        for address, fetcher in self._fetchers.items():
+            if address in open_ones:
+                log.warning("the license is not shown to a mirror without TLS", mirror=address)
+            else:
+                fetcher.present(bearer)
+
     def close(self) -> None:
         """See Fetcher.close."""
         for fetcher in self._fetchers.values():
@@ -71,6 +96,18 @@ class Mirrors:
         if not isinstance(error, NotThereError):  # it may just not have this one yet
             self._failed |= {address}
         log.warning("mirror failed, trying the others", why=str(error))
+
+
+def _travels_in_clear(address: str) -> bool:
+    """Whether others on the network could read a secret that is sent there."""
+    pieces = urlsplit(address)
+    if pieces.scheme not in ("http", "ftp"):
+        return False
+    host = pieces.hostname or ""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def together(errors: Sequence[FetchError]) -> FetchError:
