@@ -1,0 +1,60 @@
+"""What of a part is matched: its bytes as they are, or forms that tricks of spelling do not change.
+
+Signatures for HTML and text (targets 3 and 7) are written against ClamAV's normalised forms
+(docs.clamav.net, manual/Signatures/BodySignatureFormat: "HTML", "Text files"), all others against
+the part itself. Which forms which type of file gets was found by trying clamscan 1.4.
+"""
+
+from dataclasses import dataclass
+
+from mailward.scan.signatures import html
+from mailward.scan.signatures.filetype import FileType, Target
+
+HTML_MAX_BYTES = 40 << 20
+"""Larger pages are matched as they are; ClamAV's MaxHTMLNormalize."""
+TEXT_MAX_BYTES = 20 << 20
+"""Larger texts have no normalised form; ClamAV's MaxScriptNormalize."""
+
+_WHITE_SPACE = b"\t\n\v\f\r "
+_DROPPED = bytes(b for b in range(256) if (b < 0x20 and b not in _WHITE_SPACE) or b > 0x7F)
+_LOWER = bytes(range(256)).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One form of a part."""
+
+    target: Target
+    """Signatures of this target are for it; those for any target are for every view."""
+    data: bytes
+
+
+def views(data: bytes, filetype: FileType) -> tuple[View, ...]:
+    """The forms of a part that signatures are matched against; none for ignored types.
+
+    A page of HTML has no form as it is: nobody writes signatures against that. Never raises.
+    """
+    if filetype.ignored:
+        return ()
+    if filetype.target is Target.HTML or filetype.html_inside:
+        raw = (View(Target.ANY, data),) if filetype.html_inside else ()
+        if len(data) > HTML_MAX_BYTES:
+            return (View(Target.HTML, data),)
+        page = html.normalise(data)
+        return (*raw, View(Target.HTML, page.nocomment), View(Target.HTML, page.notags))
+    if filetype.target is Target.TEXT:
+        if len(data) > TEXT_MAX_BYTES:
+            return (View(Target.ANY, data),)
+        return (View(Target.ANY, data), View(Target.TEXT, text(data)))
+    return (View(filetype.target, data),)
+
+
+def text(data: bytes) -> bytes:
+    """A text in lower case, with white space folded, and without control characters and whatever
+    is not ASCII; of UTF-16 the ASCII is left."""
+    kept = data.translate(_LOWER, _DROPPED)
+    if not kept:
+        return b""
+    begins = b" " if kept[0] in _WHITE_SPACE else b""
+    ends = b" " if kept[-1] in _WHITE_SPACE else b""
+    return begins + b" ".join(kept.split()) + (ends if len(kept) > 1 else b"")
