@@ -1,6 +1,13 @@
-"""Sockets of doors: an address with port, or the path of a Unix socket."""
+"""Sockets of doors: an address with port, or the path of a Unix socket.
+
+A socket that this process was started with is used instead of a new one: systemd opens sockets for
+services (sd_listen_fds(3)), which then need no privilege for port 25 and lose no connection while
+they restart. So is one that another door of this process still has open on the same address: on a
+reload the new door takes over from the old one, and what waits in the queue is lost to neither.
+"""
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -10,6 +17,11 @@ from mailward.doors.next_hop import split_address
 from mailward.errors import ConfigError
 
 _BACKLOG = 1024
+_FIRST_INHERITED_FD = 3
+"""SD_LISTEN_FDS_START."""
+
+_open: dict[tuple[str, str], list[socket.socket]] = {}
+"""What listens in this process, by door (its key) and address as configured."""
 
 
 def listen(address: str, key: str, *, mode: str = "660", group: str = "") -> socket.socket:
@@ -18,10 +30,14 @@ def listen(address: str, key: str, *, mode: str = "660", group: str = "") -> soc
     A Unix socket that nobody answers on was left by a process that was killed: it is replaced.
     """
     try:
-        return _unix(address, mode, group) if address.startswith("/") else _inet(address)
+        made = _from_before(key, address) or (
+            _unix(address, mode, group) if address.startswith("/") else _inet(address)
+        )
     except (OSError, LookupError) as e:
         why = e.strerror if isinstance(e, OSError) and e.strerror else e
         raise ConfigError(f"{key}: cannot listen on {address}: {why}") from e
+    _open.setdefault((key, address), []).append(made)
+    return made
 
 
 def port(listening: socket.socket) -> int:
@@ -30,10 +46,14 @@ def port(listening: socket.socket) -> int:
 
 
 def close(listening: socket.socket) -> None:
-    """Stop listening; the path of a Unix socket goes as well, if it is still ours."""
-    if listening.family == socket.AF_UNIX:
-        with contextlib.suppress(OSError):
-            os.unlink(listening.getsockname())
+    """Stop listening; the path of a Unix socket goes with the last of its doors, if it is ours."""
+    for door, sharing in list(_open.items()):
+        if listening in sharing:
+            sharing.remove(listening)
+            if not sharing:
+                del _open[door]
+                if listening.family == socket.AF_UNIX and door[1] not in _inherited():
+                    _remove(door[1])
     listening.close()
 
 
@@ -49,6 +69,51 @@ def connect(address: str, timeout_s: float) -> socket.socket:
         client.close()
         raise
     return client
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _from_before(key: str, address: str) -> socket.socket | None:
+    """One that listens there already, to be shared; each port 0 is another port."""
+    if address.endswith(":0"):
+        return None
+    sharing = _open.get((key, address))
+    known = sharing[0] if sharing else _inherited().get(_where(address))
+    return known.dup() if known is not None else None
+
+
+@functools.cache
+def _inherited() -> dict[str, socket.socket]:
+    """What systemd, or who speaks like it, has opened for this process; by address."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    found = {}
+    for fd in range(_FIRST_INHERITED_FD, _FIRST_INHERITED_FD + count):
+        os.set_inheritable(fd, False)  # workers are not to listen
+        given = socket.socket(fileno=fd)
+        given.setblocking(False)
+        found[_named(given.getsockname())] = given
+    return found
+
+
+def _where(address: str) -> str:
+    """As the kernel names it."""
+    if address.startswith("/"):
+        return address
+    host, number = split_address(address)
+    *_, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    return _named(where)
+
+
+def _named(where: object) -> str:
+    """An address as sockets give it: a path, or host, port and, for IPv6, two more."""
+    return f"{where[0]}:{where[1]}" if isinstance(where, tuple) else str(where)
 
 
 def _inet(address: str) -> socket.socket:
@@ -71,7 +136,8 @@ def _unix(path: str, mode: str, group: str) -> socket.socket:
             shutil.chown(path, group=group)
         os.chmod(path, int(mode, 8))
     except BaseException:
-        close(listening)
+        listening.close()
+        _remove(path)
         raise
     return listening
 

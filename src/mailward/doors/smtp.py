@@ -22,12 +22,12 @@ from collections import Counter
 import structlog
 
 from mailward.config import PolicySettings, SmtpSettings
+from mailward.doors import listening
 from mailward.doors.handover import Handover, Record, Scans, unrecorded
 from mailward.doors.next_hop import split_address
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
-from mailward.errors import ConfigError
 from mailward.protect.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -86,29 +86,26 @@ class Gateway:
         self._handover = Handover(policy, scanner, quarantine, record)
         self._gate = _Gate(settings)
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self.host, self.port = split_address(settings.listen)
         """Where it listens; once started, the port that was given when 0 was asked for."""
 
     async def start(self) -> None:
         """Take connections. Raises ConfigError when the address cannot be used."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: Session(self._settings, self._hostname, self._handover, self._gate),
-                self.host,
-                self.port,
-            )
-        except OSError as e:
-            raise ConfigError(
-                f"smtp.listen: cannot listen on {self._settings.listen}: {e.strerror or e}"
-            ) from e
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listening = listening.listen(self._settings.listen, "smtp.listen")
+        self.port = listening.port(self._listening)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Session(self._settings, self._hostname, self._handover, self._gate),
+            sock=self._listening,
+        )
 
     async def stop(self, timeout_s: float = _DRAIN_S) -> None:
         """Take no more, let messages under way finish within ``timeout_s``, then close."""
         if self._server is None:
             return
         self._server.close()
+        if self._listening is not None:
+            listening.close(self._listening)
         self._gate.closing = True
         for session in tuple(self._gate.sessions):
             session.close_soon()
