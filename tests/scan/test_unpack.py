@@ -12,13 +12,13 @@ from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Ambiguity, Reason, Unopened
+from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
 from mailward.testing import EICAR, Attachment, forwarded, message, samples, zipped
 
 
 def unpack(
     data: bytes, role: Role = Role.MESSAGE, name: str = "", **limits: float
-) -> list[Part | Unopened | Ambiguity]:
+) -> list[Part | Unopened | Ambiguity | OwnPassword]:
     budget = Budget(ScanSettings.model_validate(limits))
     return list(parts(data, role=role, name=name, budget=budget))
 

@@ -3,6 +3,7 @@ import json
 from mailward.scan.verdict import (
     Ambiguity,
     Doubt,
+    OwnPassword,
     Reason,
     Risk,
     Unopened,
@@ -17,6 +18,7 @@ VERDICT = Verdict(
     set="20261123.001",
     ms=1.5,
     ambiguities=(Ambiguity("message", Doubt.HEADER, "two of them"),),
+    own_passwords=(OwnPassword("message/2:a.zip/b"),),
 )
 
 
@@ -29,6 +31,10 @@ def test_a_verdict_kept_before_there_were_ambiguities_can_be_read() -> None:
     plain = VERDICT.to_plain()
     del plain["ambiguities"]
     assert Verdict.from_plain(plain).ambiguities == ()
+
+
+def test_a_password_of_its_own_is_no_risk_by_itself() -> None:
+    assert Verdict(own_passwords=VERDICT.own_passwords).kinds == (VerdictKind.CLEAN,)
 
 
 def test_an_ambiguity_is_no_risk_by_itself() -> None:

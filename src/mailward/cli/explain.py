@@ -81,6 +81,8 @@ def show(path: Path, explanation: Explanation, *, as_json: bool) -> None:
     for ambiguity in explanation.verdict.ambiguities:
         told = f"more than one reading: {ambiguity.doubt}, {ambiguity.detail}"
         below[_nearest(ambiguity.part, known)].append(told)
+    for own in explanation.verdict.own_passwords:
+        below[_nearest(own.part, known)].append("opened with a password that the message gives")
     for shut in explanation.verdict.unopened:
         at = _nearest(shut.part, known)
         which = "" if shut.part == at else f"{shut.part[len(at) :].lstrip('/')}: "

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mailward.config import MIB, ScanSettings
 from mailward.scan.contents import Shut
+from mailward.scan.passwords import Passwords
 from mailward.scan.verdict import Reason
 
 RATIO_FREE_BYTES = 10 * MIB
@@ -34,6 +35,8 @@ class Budget:
 
     def __init__(self, settings: ScanSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
+        self.passwords = Passwords()
+        """To try on what is encrypted."""
         self.parts = 0
         self.unpacked_bytes = 0
         """Of all parts but the outermost."""

@@ -1,4 +1,5 @@
-"""What comes out of a message or container, one level down: pieces, what stays shut, doubts."""
+"""What comes out of a message or container, one level down: pieces, what stays shut, doubts,
+what was locked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +41,15 @@ class Ambiguous:
     label: str = ""
 
 
-Found = Piece | Shut | Ambiguous
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """Something encrypted, opened with a password that the message itself gives."""
+
+    name: str = ""
+    label: str = ""
+
+
+Found = Piece | Shut | Ambiguous | Unlocked
 
 Contents = Iterator[Found]
 """Made one at a time, so that a bomb is stopped before it is unpacked."""

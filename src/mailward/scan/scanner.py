@@ -9,11 +9,12 @@ from mailward.scan.engine import ScanTimeoutError
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Ambiguity, File, Reason, Risk, Unopened, Verdict
+from mailward.scan.verdict import Ambiguity, File, OwnPassword, Reason, Risk, Unopened, Verdict
 
 _RISKS_MAX = 1000
 _UNOPENED_MAX = 1000
 _FILES_MAX = 1000
+_OWN_PASSWORDS_MAX = 100
 _AMBIGUITIES_MAX = 100
 """Of one message; more of them change nothing, and a verdict stays small."""
 
@@ -45,6 +46,7 @@ class Scanner:
         risks: list[Risk] = []
         unopened: list[Unopened] = []
         ambiguities: list[Ambiguity] = []
+        own_passwords: list[OwnPassword] = []
         files: list[File] = []
         scanned = 0
         budget = Budget(self._settings)
@@ -53,6 +55,8 @@ class Scanner:
                 unopened.append(part)
             elif isinstance(part, Ambiguity):
                 ambiguities.append(part)
+            elif isinstance(part, OwnPassword):
+                own_passwords.append(part)
             else:
                 scanned += 1
                 if watch is not None:
@@ -70,6 +74,7 @@ class Scanner:
             set=self._loaded.version,
             ms=(time.perf_counter() - began) * 1000,
             ambiguities=tuple(ambiguities[:_AMBIGUITIES_MAX]),
+            own_passwords=tuple(own_passwords[:_OWN_PASSWORDS_MAX]),
         )
 
     def _scan_part(

@@ -1,32 +1,59 @@
 """Everything inside everything: a message or file to the parts that engines look at."""
 
+import re
 from collections.abc import Iterator
 
-from mailward.scan import containers, message
+from mailward.scan import containers, encodings, message, passwords
 from mailward.scan.budget import Budget, Spent
-from mailward.scan.contents import Contents, Found, Piece, Shut
+from mailward.scan.contents import Contents, Found, Piece, Shut, Unlocked
 from mailward.scan.part import Part, Role
-from mailward.scan.verdict import Ambiguity, Unopened
+from mailward.scan.passwords import Passwords
+from mailward.scan.verdict import Ambiguity, OwnPassword, Unopened
 
 _NAME_MAX = 120
 """Characters of a name that a path shows."""
+_SUBJECT = re.compile(rb"^subject:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_SUBJECT_SEARCH_BYTES = 64 * 1024
+_TEXT_MAX_BYTES = 256 * 1024
+_TEXTS_DEPTH = 3
+"""Where passwords are looked for."""
+
 _PART_NAME_MAX = 1000
 """Characters of a name that rules see."""
 
 
 def parts(
     data: bytes, *, role: Role, name: str, budget: Budget
-) -> Iterator[Part | Unopened | Ambiguity]:
+) -> Iterator[Part | Unopened | Ambiguity | OwnPassword]:
     """``data`` itself, then what is in it, at any depth; what stays shut is named (S11).
+
+    Passwords that its text gives are tried on what is encrypted.
 
     ``name``: of the file, if it is one. Never raises, whatever ``data`` is.
     """
     root = "message" if role is Role.MESSAGE else _printable(name.rpartition("/")[2]) or "file"
     tree = _Tree(budget, root)
+    budget.passwords = Passwords(lambda: _texts(data, role, name, budget))
     try:
         yield from tree.visit(Piece(data, role, name), root, 0)
     except Spent as spent:
         yield _unopened(root, spent.shut)
+
+
+def _texts(data: bytes, role: Role, name: str, budget: Budget, depth: int = 0) -> Iterator[str]:
+    """What people read in a message: subject and bodies, also of messages inside. Raises Spent."""
+    if role is not Role.MESSAGE and not message.looks_like_message(data, name):
+        return
+    subject = _SUBJECT.search(data, 0, _SUBJECT_SEARCH_BYTES)
+    if subject is not None:
+        yield encodings.decode_words(encodings.text(subject[1]))
+    for found in message.read(data, budget):
+        if isinstance(found, Piece) and found.role is Role.BODY:
+            text = encodings.text(found.data[:_TEXT_MAX_BYTES])
+            yield passwords.plain_text(text)
+            yield text
+        elif isinstance(found, Piece) and found.role is Role.MESSAGE and depth < _TEXTS_DEPTH:
+            yield from _texts(found.data, found.role, found.name, budget, depth + 1)
 
 
 class _Tree:
@@ -35,8 +62,11 @@ class _Tree:
     def __init__(self, budget: Budget, root: str) -> None:
         self._budget = budget
         self._paths = {root}
+        self._numbers: dict[str, int] = {}
 
-    def visit(self, piece: Piece, path: str, depth: int) -> Iterator[Part | Unopened | Ambiguity]:
+    def visit(
+        self, piece: Piece, path: str, depth: int
+    ) -> Iterator[Part | Unopened | Ambiguity | OwnPassword]:
         """A piece, then what is in it. Raises Spent."""
         data, cut = self._within_room(piece.data) if depth else (piece.data, None)
         self._budget.count_part(len(data) if depth else 0)
@@ -59,6 +89,8 @@ class _Tree:
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):
                 yield _unopened(_below(path, found), found)
+            elif isinstance(found, Unlocked):
+                yield OwnPassword(_below(path, found))
             else:
                 yield Ambiguity(_below(path, found), found.doubt, found.detail)
 
@@ -84,10 +116,11 @@ class _Tree:
 
     def _unique(self, path: str) -> str:
         """Members may have the same name: the second is ``name~2``."""
-        candidate, number = path, 1
+        candidate, number = path, self._numbers.get(path, 1)
         while candidate in self._paths:
             number += 1
             candidate = f"{path}~{number}"
+        self._numbers[path] = number  # or thousands of the same name would cost their square
         self._paths.add(candidate)
         return candidate
 

@@ -55,6 +55,16 @@ class Unopened:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPassword:
+    """Something encrypted that a password in the message itself opened; what is in it was scanned.
+
+    No risk by itself. It is how malware gets past scanners: people are told what to type.
+    """
+
+    part: str
+
+
 class Doubt(StrEnum):
     """About what those who open a message or document disagree."""
 
@@ -104,6 +114,8 @@ class Verdict:
     """Time in the scanner, milliseconds."""
     ambiguities: tuple[Ambiguity, ...] = ()
     """What can be read in more than one way; changes nothing about ``kinds``."""
+    own_passwords: tuple[OwnPassword, ...] = ()
+    """What was encrypted and opened; changes nothing about ``kinds``."""
 
     @property
     def kinds(self) -> tuple[VerdictKind, ...]:
@@ -145,4 +157,5 @@ class Verdict:
                 Ambiguity(a["part"], Doubt(a["doubt"]), a["detail"])
                 for a in plain.get("ambiguities", ())  # kept by a release before there were any
             ),
+            own_passwords=tuple(OwnPassword(**o) for o in plain.get("own_passwords", ())),
         )

@@ -1,4 +1,5 @@
 import io
+import random
 import struct
 import zipfile
 import zlib
@@ -9,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.scan.contents import Piece, Shut
+from mailward.scan.contents import Ambiguous, Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import Attachment, encrypted_zip, zipped
+from tests.scan.containers import archives
 
 Members = Callable[..., list[tuple[str, bytes]]]
 Reasons = Callable[..., list[Reason]]
-Unpack = Callable[..., list[Piece | Shut]]
+Unpack = Callable[..., list[Found]]
 
 TEXT = b"some text, " * 50
 ONE = Attachment("a.txt", TEXT)
@@ -95,7 +97,7 @@ def test_the_encrypted_zip_of_the_samples_is_a_real_one() -> None:
 def test_methods_that_cannot_be_opened_are_unsupported(reasons: Reasons) -> None:
     data = bytearray(made(zipfile.ZIP_STORED, "a"))
     for magic, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        struct.pack_into("<H", data, data.index(magic) + at, 9)
+        struct.pack_into("<H", data, data.index(magic) + at, 98)
     assert reasons(bytes(data)) == [Reason.UNSUPPORTED]
 
 
@@ -176,3 +178,68 @@ def test_any_damage_is_survived(unpack: Unpack, damage: list[tuple[int, bytes]],
         data[at : at + len(junk)] = junk
     unpack(bytes(data[:end]) or b"PK\x03\x04")
     unpack(bytes(data))
+
+
+def test_a_member_that_its_two_headers_describe_differently_is_read_both_ways(
+    unpack: Unpack,
+) -> None:
+    data = bytearray(made(zipfile.ZIP_DEFLATED, "safe.txt"))
+    data[30:38] = b"evil.exe"
+    found = unpack(bytes(data))
+    names = [piece.name for piece in found if isinstance(piece, Piece)]
+    assert names == ["safe.txt", "evil.exe"]
+    assert [one.name for one in found if isinstance(one, Ambiguous)] == ["safe.txt"]
+
+
+def test_a_member_that_only_its_own_header_calls_compressed_is_read_both_ways(
+    unpack: Unpack,
+) -> None:
+    data = bytearray(made(zipfile.ZIP_DEFLATED, "a"))
+    struct.pack_into("<H", data, data.index(b"PK\x01\x02") + 10, 0)
+    pieces = [piece.data for piece in unpack(bytes(data)) if isinstance(piece, Piece)]
+    assert len(pieces) == 2
+    assert len(set(pieces)) == 2
+
+
+def shrunk(content: bytes) -> bytes:
+    """Literals only: nine bits each, the lowest first; the table is never referred to."""
+    bits = sum(byte << 9 * at for at, byte in enumerate(content))
+    return bits.to_bytes(-(-9 * len(content) // 8), "little")
+
+
+def test_members_that_are_shrunk(members: Callable[..., list[tuple[str, bytes]]]) -> None:
+    content = bytes(range(256)) * 40
+    packed = shrunk(content)
+    name = b"old.txt"
+    sizes = (0, len(packed), len(content), len(name), 0)
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 10, 0, 1, 0, 33, *sizes)
+    assert members(local + name + packed) == [("old.txt", content)]
+
+
+@pytest.mark.real
+def test_members_packed_with_deflate64(members: Callable[..., list[tuple[str, bytes]]]) -> None:
+    content = b"".join(b"%d lines of it\n" % number for number in range(9000))
+    archive = archives.seven_zip("-tzip", "-mm=Deflate64")("a.txt", content)
+    assert members(archive) == [("a.txt", content)]
+
+
+@pytest.mark.real
+def test_deflate64_bombs_are_stopped(unpack: Unpack) -> None:
+    archive = archives.seven_zip("-tzip", "-mm=Deflate64")("zeros", bytes(64 * 1024 * 1024))
+    piece, shut = unpack(archive)
+    assert isinstance(piece, Piece)
+    assert len(piece.data) < 13 * 1024 * 1024
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.LIMIT
+
+
+@pytest.mark.parametrize("method", [1, 6, 9])
+def test_damage_to_members_of_old_methods_is_survived(unpack: Unpack, method: int) -> None:
+    numbers = random.Random(method)
+    for _ in range(300):
+        packed = numbers.randbytes(200)
+        sizes = (0, len(packed), 100_000, 1, 0)
+        flags = numbers.choice([0, 2, 4, 6])
+        local = struct.pack("<4s5H3L2H", b"PK\3\4", 10, flags, method, 0, 33, *sizes)
+        found = unpack(local + b"a" + packed)
+        assert any(isinstance(one, Shut) for one in found)

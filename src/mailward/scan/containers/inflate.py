@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import inflate64
 from backports import zstd
 
 from mailward.config import MIB
@@ -17,6 +18,9 @@ from mailward.scan.verdict import Reason
 _IN_BYTES = 16 * 1024
 _OUT_BYTES = MIB
 """Unpacked at a time; time and ratio are looked at after each."""
+
+_IN_BYTES_DEFLATE64 = 64
+"""Its library has no bound on what comes out: a byte can be some 25 KB."""
 
 _CAREFUL_STEPS = (1024, 1)
 _TRUNCATED = Shut(Reason.MALFORMED, "truncated: the compressed data ends too early")
@@ -58,6 +62,38 @@ class _Deflate:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max(max_length, 0))
+
+
+class _Deflate64:
+    def __init__(self) -> None:
+        self._inner = inflate64.Inflater()
+        self._packed = b""
+        self._ready = b""
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof) and not self._ready
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._packed and not self._ready
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._packed if self._inner.eof else b""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        self._packed += data
+        while self._packed and not self._inner.eof and len(self._ready) < max_length:
+            self._ready += self._inner.inflate(self._packed[:_IN_BYTES_DEFLATE64])
+            self._packed = self._packed[_IN_BYTES_DEFLATE64:]
+        more, self._ready = self._ready[:max_length], self._ready[max_length:]
+        return more
+
+
+def deflate64() -> Decompressor:
+    """Method 9 of zip, raw."""
+    return _Deflate64()
 
 
 def deflate() -> Decompressor:

@@ -7,18 +7,28 @@ when it is damaged, are read as well: programs differ in which of the two they b
 import bz2
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from backports import zstd
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers.inflate import Decompressor, deflate, inflate, lzma_raw, xz
+from mailward.scan.containers import zip_crypto, zip_legacy
+from mailward.scan.containers.inflate import (
+    Decompressor,
+    Inflated,
+    deflate,
+    deflate64,
+    inflate,
+    lzma_raw,
+    xz,
+)
 from mailward.scan.containers.recognised import COMPOUND_FILE
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Ambiguous, Contents, Found, Piece, Shut, Unlocked
 from mailward.scan.part import Role
-from mailward.scan.verdict import Reason
+from mailward.scan.verdict import Doubt, Reason
 
 LOCAL = b"PK\x03\x04"
 _CENTRAL = b"PK\x01\x02"
@@ -35,7 +45,9 @@ _END_SEARCH_BYTES = _END_RECORD.size + 0xFFFF
 _ENCRYPTED, _HAS_DESCRIPTOR, _UTF8 = 1, 1 << 3, 1 << 11
 _LZMA_END_MARKER = 1 << 1
 _UNKNOWN = 0xFFFFFFFF
-_METHODS = {1: "shrink", 6: "implode", 9: "deflate64", 98: "PPMd", 99: "AES"}
+_STRONG_ENCRYPTION = 1 << 6
+_AES = 99
+_METHODS = {94: "MP3", 96: "JPEG", 97: "WavPack", 98: "PPMd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,10 @@ class _Entry:
     plain_bytes: int
     offset: int
     """Of the local header."""
+    crc: int
+    time: int
+    """As MS-DOS has it: its upper byte can be what a password is checked against."""
+    extra: bytes
 
 
 def looks_like_zip(data: bytes) -> bool:
@@ -69,6 +85,12 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
     for entry in listed:
         start, stop, found = _open(data, entry, budget)
         yield from found
+        other = _other_reading(data, entry)
+        if other is not None:
+            yield Ambiguous(Doubt.HEADER, "its own header says otherwise", entry.name)
+            _, other_stop, found = _open(data, other, budget)
+            yield from found
+            stop = max(stop, other_stop)
         seen.append((start, stop))
         used += stop - start
         if used > len(data):
@@ -115,14 +137,15 @@ def _find_end(data: bytes) -> _End | None:
 def _central_directory(data: bytes, end: _End) -> Iterator[_Entry]:
     at = end.start
     while at + _CENTRAL_HEADER.size <= end.stop and data.startswith(_CENTRAL, at):
-        (_, _, _, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes, comment_bytes,
-         _, _, _, offset) = _CENTRAL_HEADER.unpack_from(data, at)  # fmt: skip
+        (_, _, _, flags, method, time, _, crc, packed, plain, name_bytes, extra_bytes,
+         comment_bytes, _, _, _, offset) = _CENTRAL_HEADER.unpack_from(data, at)  # fmt: skip
         at += _CENTRAL_HEADER.size
         name = data[at : at + name_bytes]
         extra = data[at + name_bytes : at + name_bytes + extra_bytes]
         plain, packed, offset = _zip64(extra, plain, packed, offset)
         at += name_bytes + extra_bytes + comment_bytes
-        yield _Entry(_decode(name, flags), flags, method, packed, plain, offset + end.shift)
+        offset += end.shift
+        yield _Entry(_decode(name, flags), flags, method, packed, plain, offset, crc, time, extra)
 
 
 def _zip64(extra: bytes, *values: int) -> list[int]:
@@ -138,7 +161,7 @@ def _zip64(extra: bytes, *values: int) -> list[int]:
     return result
 
 
-def _open(data: bytes, entry: _Entry, budget: Budget) -> tuple[int, int, list[Piece | Shut]]:
+def _open(data: bytes, entry: _Entry, budget: Budget) -> tuple[int, int, list[Found]]:
     """From where to where a member reaches, and what came of it."""
     start = entry.offset
     if start + _LOCAL_HEADER.size > len(data) or not data.startswith(LOCAL, start):
@@ -151,33 +174,89 @@ def _open(data: bytes, entry: _Entry, budget: Budget) -> tuple[int, int, list[Pi
     if entry.name.endswith(("/", "\\")) and not entry.plain_bytes and not packed:
         budget.count_part(0)  # or millions of folders would cost nothing but time
         return start, stop, []
-    if entry.flags & _ENCRYPTED:
-        return start, stop, [Shut(Reason.ENCRYPTED, "encrypted archive member", entry.name)]
-    found: list[Piece | Shut] = []
+    found: list[Found] = []
     if stop > len(data):
         found.append(Shut(Reason.MALFORMED, "truncated: it ends behind the archive", entry.name))
-    if entry.method == 0:
-        found.append(Piece(bytes(packed), Role.MEMBER, entry.name))
-        return start, stop, found
-    make = _decompressor(entry, packed)
-    if make is None:
-        method = _METHODS.get(entry.method, f"method {entry.method}")
-        why = f"packed with {method}: this release cannot open it"
-        return start, stop, [*found, Shut(Reason.UNSUPPORTED, why, entry.name)]
-    skip = _lzma_header_bytes(packed) if entry.method == 14 else 0
-    inflated = inflate(make, packed[skip:], budget)
+    if entry.flags & _ENCRYPTED:
+        return start, stop, found + _decrypt(entry, packed, budget)
+    inflated = _unpack(entry, entry.method, packed, budget)
     if entry.packed_bytes is None:
-        stop = body + skip + inflated.used
-    found.append(Piece(inflated.data, Role.MEMBER, entry.name))
-    if inflated.shut is not None:
-        found.append(Shut(inflated.shut.reason, inflated.shut.detail, entry.name))
-    return start, stop, found
+        stop = body + inflated.used
+    return start, stop, found + _as_found(inflated, entry)
 
 
-def _decompressor(entry: _Entry, packed: memoryview) -> Callable[[], Decompressor] | None:
-    match entry.method:
+def _other_reading(data: bytes, entry: _Entry) -> _Entry | None:
+    """A member as its local header has it, if that is another file or another way to read it."""
+    own = _local_entry(data, entry.offset) if data.startswith(LOCAL, entry.offset) else None
+    if own is None:
+        return None
+    same_name = own.name.replace("\\", "/") == entry.name.replace("\\", "/")
+    same_way = (own.method, own.flags & _ENCRYPTED) == (entry.method, entry.flags & _ENCRYPTED)
+    same_size = own.flags & _HAS_DESCRIPTOR or own.packed_bytes == entry.packed_bytes
+    return None if same_name and same_way and same_size else own
+
+
+def _as_found(inflated: Inflated, entry: _Entry) -> list[Found]:
+    shut = inflated.shut
+    if shut is None:
+        return [Piece(inflated.data, Role.MEMBER, entry.name)]
+    said = Shut(shut.reason, shut.detail, entry.name)
+    if shut.reason is Reason.UNSUPPORTED:
+        return [said]
+    return [Piece(inflated.data, Role.MEMBER, entry.name), said]
+
+
+def _unpack(entry: _Entry, method: int, packed: memoryview, budget: Budget) -> Inflated:
+    match method:
+        case 0:
+            return Inflated(bytes(packed), len(packed))
+        case 1:
+            return zip_legacy.unshrink(packed, entry.plain_bytes, budget)
+        case 6:
+            return zip_legacy.explode(packed, entry.plain_bytes, entry.flags, budget)
+    make = _decompressor(entry, method, packed)
+    if make is None:
+        called = _METHODS.get(method, f"method {method}")
+        why = f"packed with {called}: this release cannot open it"
+        return Inflated(b"", len(packed), Shut(Reason.UNSUPPORTED, why))
+    skip = _lzma_header_bytes(packed) if method == 14 else 0
+    inflated = inflate(make, packed[skip:], budget)
+    return replace(inflated, used=inflated.used + skip)
+
+
+def _decrypt(entry: _Entry, packed: memoryview, budget: Budget) -> list[Found]:
+    """With the passwords that the message gives."""
+    shut = Shut(Reason.ENCRYPTED, "encrypted archive member", entry.name)
+    aes = zip_crypto.aes_field(entry.extra) if entry.method == _AES else None
+    if entry.flags & _STRONG_ENCRYPTION or (entry.method == _AES and aes is None):
+        return [shut]
+    method = entry.method if aes is None else aes[1]
+    check = (entry.time if entry.flags & _HAS_DESCRIPTOR else entry.crc >> 16) >> 8
+    for password in budget.passwords.candidates():
+        budget.check_time()
+        if aes is not None:
+            plain = zip_crypto.aes(packed, password.encode(), aes[0])
+        else:
+            plain = zip_crypto.zip_crypto(packed, password.encode(), check, budget)
+        if plain is None:
+            continue
+        inflated = _unpack(entry, method, memoryview(plain), budget)
+        wrong = inflated.damaged or (entry.crc and zlib.crc32(inflated.data) != entry.crc)
+        if aes is None and wrong and (inflated.shut is None or inflated.damaged):
+            continue  # one in 256 wrong passwords passes the check
+        budget.passwords.worked(password)
+        return [Unlocked(entry.name), *_as_found(inflated, entry)]
+    return [shut]
+
+
+def _decompressor(
+    entry: _Entry, method: int, packed: memoryview
+) -> Callable[[], Decompressor] | None:
+    match method:
         case 8:
             return deflate
+        case 9:
+            return deflate64
         case 12:
             return bz2.BZ2Decompressor
         case 14:
@@ -195,9 +274,7 @@ def _lzma_header_bytes(packed: memoryview) -> int:
     return 4 + int.from_bytes(packed[2:4], "little")
 
 
-def _unlisted(
-    data: bytes, seen: list[tuple[int, int]], budget: Budget
-) -> Iterator[list[Piece | Shut]]:
+def _unlisted(data: bytes, seen: list[tuple[int, int]], budget: Budget) -> Iterator[list[Found]]:
     """Members whose local headers lie in none of the ranges ``seen``."""
     at = 0
     ranges = iter([*seen, (len(data), len(data))])
@@ -220,7 +297,7 @@ def _unlisted(
 def _local_entry(data: bytes, at: int) -> _Entry | None:
     if at + _LOCAL_HEADER.size > len(data):
         return None
-    (_, version, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes) = (
+    (_, version, flags, method, time, _, crc, packed, plain, name_bytes, extra_bytes) = (
         _LOCAL_HEADER.unpack_from(data, at)
     )
     named = at + _LOCAL_HEADER.size
@@ -228,11 +305,12 @@ def _local_entry(data: bytes, at: int) -> _Entry | None:
     name = data[named : named + name_bytes]
     if version & 0xFF > 63 or method > 99 or not name or b"\0" in name or body > len(data):
         return None  # four bytes that happen to look like one
-    plain, packed = _zip64(data[named + name_bytes : body], plain, packed)
+    extra = data[named + name_bytes : body]
+    plain, packed = _zip64(extra, plain, packed)
     size: int | None = packed
     if flags & _HAS_DESCRIPTOR and not packed:
         size = _bytes_to_next(data, body) if method == 0 else None
-    return _Entry(_decode(name, flags), flags, method, size, plain, at)
+    return _Entry(_decode(name, flags), flags, method, size, plain, at, crc, time, extra)
 
 
 def _bytes_to_next(data: bytes, body: int) -> int:
