@@ -13,7 +13,7 @@ from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Ambiguity, Doubt, Unopened
+from mailward.scan.verdict import Ambiguity, Doubt, OwnPassword, Unopened
 from mailward.testing import EICAR, message
 
 HEAD = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\n"
@@ -26,7 +26,7 @@ PROGRAM = (
 TEXT = b"Content-Type: text/plain\r\n\r\nHello\r\n"
 
 
-def scan(data: bytes) -> list[Part | Unopened | Ambiguity]:
+def scan(data: bytes) -> list[Part | Unopened | Ambiguity | OwnPassword]:
     budget = Budget(ScanSettings())
     return list(parts(data, role=Role.MESSAGE, name="", budget=budget))
 
