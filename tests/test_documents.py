@@ -8,6 +8,7 @@ from typing import Any
 
 from mailward.config import Config, PolicySettings
 from mailward.rules import Action, When
+from mailward.update.alarms import Alarm
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -23,7 +24,8 @@ def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
     text = (_DOCS / "operations.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", text, re.MULTILINE))
+    keys = text.split("## Exit codes", 1)[0]
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", keys, re.MULTILINE))
     assert documented == set(_flat(Config().model_dump(mode="json")))
 
 
@@ -82,3 +84,31 @@ def test_every_safety_rule_that_is_built_is_tagged_in_the_code() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in (_PROJECT / "src").rglob("*.py"))
     for rule, held_by in _rules().items():
         assert re.search(rf"\b{rule}\b", code) or held_by == "not built yet", rule
+
+
+def _first_column(section: str) -> set[str]:
+    """What the table of a section of operations.md names, in its first column."""
+    text = (_DOCS / "operations.md").read_text(encoding="utf-8")
+    body = text.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    return set(re.findall(r"^\| `([^`]+)`", body, re.MULTILINE))
+
+
+def _code() -> str:
+    paths = (_PROJECT / "src/mailward").rglob("*.py")
+    return "".join(p.read_text(encoding="utf-8") for p in paths if "publish" not in p.parts)
+
+
+def test_every_event_of_the_history_is_documented_and_no_other() -> None:
+    calls = re.findall(r'(?:note|_point)\(\s*"([a-z-]+)"(?: if [\w.]+ else "([a-z-]+)")?', _code())
+    assert _first_column("History") == {event for call in calls for event in call if event}
+
+
+def test_every_alert_is_documented_and_no_other() -> None:
+    assert _first_column("Alerts") == {alarm.value for alarm in Alarm}
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    families = re.findall(r'(Counter|Gauge)MetricFamily\(\s*"(mailward_\w+)"', _code())
+    assert _first_column("Health and metrics") == {
+        f"{name}_total" if kind == "Counter" else name for kind, name in families
+    }

@@ -374,6 +374,30 @@ class EventSettings(_Section):
     )
 
 
+class AlertSettings(_Section):
+    """Who is told that something is wrong, beside the log and `mailward status`."""
+
+    addresses: Path | None = Field(
+        None,
+        description="file with one Apprise address a line (mailto://, ntfy://, json:// and many "
+        "others), for its owner only; not set: nobody is told",
+    )
+    remind_after_h: Hours = Field(
+        6.0, description="hours after which an alert that is not over is raised again"
+    )
+
+
+class ConsoleSettings(_Section):
+    """What `mailward run` tells programs about itself, over HTTP."""
+
+    enabled: bool = Field(True, description="answer `/healthz` and `/metrics`")
+    listen: Address = Field(
+        "127.0.0.1:2580",
+        description="address and port; there is no login, so keep it on this computer or a network "
+        "that you trust",
+    )
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 
@@ -428,6 +452,8 @@ class Config(BaseSettings):
     quarantine: QuarantineSettings = QuarantineSettings()
     database: DatabaseSettings = DatabaseSettings()
     events: EventSettings = EventSettings()
+    alerts: AlertSettings = AlertSettings()
+    console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

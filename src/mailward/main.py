@@ -3,14 +3,20 @@
 import asyncio
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from mailward.alerts import AlertService, Messenger, Source
 from mailward.config import Config
+from mailward.console import health
+from mailward.console.listener import Listener
+from mailward.console.metrics import Metrics
 from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.smtp import Gateway
@@ -19,6 +25,7 @@ from mailward.protect.events import EventLog
 from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.pool import ScanPool
+from mailward.update import alarms
 from mailward.update.agent import Agent, Progress, enabled_channels
 from mailward.update.licenses import Licenses
 from mailward.update.service import UpdateService
@@ -144,6 +151,7 @@ async def run(config: Config, only: Only | None = None) -> None:
     updates = update_service(config)
     if only is Only.UPDATE and updates is None:
         raise ConfigError("--only update: set update.repository and enable a channel")
+    scanning: ScanPool | None = None
     async with AsyncExitStack() as parts:
         if only is None:
             service = await parts.enter_async_context(Service(config))
@@ -153,8 +161,10 @@ async def run(config: Config, only: Only | None = None) -> None:
                 smtp=smtp if config.smtp.enabled else None,
                 clamd=list(config.clamd.listen) if config.clamd.enabled else None,
             )
-            watch = Watch(config.update, store(config), service.pool)
+            scanning = service.pool
+            watch = Watch(config.update, store(config), scanning)
             parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
+        await parts.enter_async_context(telling(config, scanning))
         if updates is None:
             log.warning("no updates by schedule: no update.repository, or no channel enabled")
         else:
@@ -162,6 +172,47 @@ async def run(config: Config, only: Only | None = None) -> None:
             parts.callback(keeping.cancel)
         await until_told_to_stop()
         log.info("stopping")
+
+
+@asynccontextmanager
+async def telling(config: Config, scanning: ScanPool | None) -> AsyncIterator[None]:
+    """Alerts, and the console for those that ask."""
+    messenger = Messenger(config.alerts)
+    service = AlertService(config.alerts, sources(config, scanning), messenger)
+    metrics = Metrics(
+        config.update,
+        store(config),
+        scanning,
+        lambda: service.current,
+        lambda: (messenger.sent, messenger.failed),
+    )
+    listener = Listener(
+        config.console,
+        lambda: health.gather(config, store(config), scanning, service.ask(), datetime.now(UTC)),
+        metrics.render,
+    )
+    if config.console.enabled:
+        await listener.start()
+    alerting = asyncio.create_task(service.run(), name="alerts")
+    try:
+        yield
+    finally:
+        alerting.cancel()
+        await listener.stop()
+        await asyncio.to_thread(messenger.close)
+
+
+def sources(config: Config, scanning: ScanPool | None) -> list[Source]:
+    """Who knows of trouble."""
+
+    def definitions() -> dict[str, str]:
+        now = datetime.now(UTC)
+        found = alarms.found(config.update, store(config), config.trust_dir, now)
+        return found | alarms.of_licenses(config.update, licenses(config), now)
+
+    if scanning is None:
+        return [definitions]
+    return [definitions, partial(health.no_workers, scanning)]
 
 
 def _definitions(store: Store) -> tuple[str, str] | None:

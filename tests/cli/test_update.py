@@ -143,10 +143,11 @@ def test_history_tells_checks_trials_activations_and_failures(
     _run(config_file, "update")
     (config_file.parent / "publisher/public/metadata/timestamp.json").unlink()
     _run(config_file, "update")
-    told = json.loads(_run(config_file, "update", "history", "--json").output)
+    lines = _run(config_file, "update", "history", "--json").output.splitlines()
+    told = [json.loads(line) for line in lines]
     assert [e["event"] for e in told] == ["staged", "proved", "activated", "checked", "failed"]
-    assert told[3]["bytes"] > 0
-    assert told[3]["ms"] > 0
+    assert all(told[n]["bytes"] > 0 and told[n]["requests"] > 0 for n in (0, 2, 3))
+    assert all(told[n]["ms"] > 0 for n in range(5))
     assert "no such file" in told[4]["reason"]
     last = _run(config_file, "update", "history", "-n", "1")
     assert "failed" in last.output

@@ -7,7 +7,7 @@ from mailward.config import CertifiedSettings, ChannelSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.update import freshness
-from mailward.update.freshness import Alerts, Knowledge, known, next_check, stale_because
+from mailward.update.freshness import Knowledge, known, next_check, stale_because
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -70,15 +70,6 @@ def test_failures_are_tried_again_ever_later_but_within_the_hour() -> None:
         )
         waits.append((due - NOW).total_seconds() / 60)
     assert waits == [5, 10, 20, 40, 60, 60, 60]
-
-
-def test_alerts_come_at_once_again_after_six_hours_and_end() -> None:
-    alerts, stale = Alerts(), {"rapid": "why"}
-    assert alerts.due(stale, NOW) == (["rapid"], [])
-    assert alerts.due(stale, NOW + 5 * HOUR) == ([], [])
-    assert alerts.due(stale, NOW + 6 * HOUR) == (["rapid"], [])
-    assert alerts.due({}, NOW + 7 * HOUR) == ([], ["rapid"])
-    assert alerts.due(stale, NOW + 8 * HOUR) == (["rapid"], [])
 
 
 def test_a_computers_place_in_the_fleet_is_its_own_and_stays(tmp_path: Path) -> None:

@@ -94,19 +94,6 @@ async def test_a_store_that_somebody_writes_is_asked_after_again_soon(site: Site
     assert [e.event for e in site.store.history()] == ["checked"]
 
 
-async def test_staleness_is_raised_in_the_log_and_its_end_too(site: Site) -> None:
-    site.agent.error = FetchError("port closed")
-    with capture_logs() as logs:
-        await site.look()
-        await site.look(1)
-        await site.look(6 * 60)
-        site.ahead = timedelta(minutes=70)
-        site.agent.error = None
-        await site.look(70)
-    said = [entry["event"] for entry in logs if "definitions are" in entry["event"]]
-    assert said == ["definitions are stale"] * 2 + ["definitions are fresh again"]
-
-
 async def test_the_end_of_the_service_does_not_wait_for_a_refresh(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

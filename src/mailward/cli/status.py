@@ -17,9 +17,9 @@ from mailward.definitions.store import Store, StoredSet
 from mailward.doors import listening
 from mailward.scan import sandbox
 from mailward.scan.containers import libarchive
-from mailward.update import freshness
+from mailward.update import alarms, freshness
 from mailward.update.agent import enabled_channels
-from mailward.update.service import stale_channels
+from mailward.update.alarms import Alarm
 
 _DOOR_TIMEOUT_S = 1.0
 
@@ -46,19 +46,20 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
     active = store.active()
     events = store.history(freshness.EVENTS_LOOKED_AT)
     channels = {channel.value: _channel(config, channel, events, now) for channel in Channel}
-    stale = stale_channels(config.update, store, config.trust_dir, now)
+    alerts = alarms.found(config.update, store, config.trust_dir, now)
     found: dict[str, Any] = {
         "active": _active(store, active, now),
         "downloaded": [str(s.version) for s in store.sets() if active is None or s != active],
         "channels": channels,
-        "stale": bool(stale),
+        "stale": any(name.startswith(f"{Alarm.STALE} ") for name in alerts),
         "license": license_group.gather(config, now),
         "engines": _engines(active),
         "doors": {"smtp": _smtp(config), "clamd": _clamd(config)},
         "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
-    return found | {"alerts": _alerts(found, stale)}
+    told = [f"{name}: {why}" for name, why in alerts.items()]
+    return found | {"alerts": [*told, *_license_alerts(found)]}
 
 
 def _active(store: Store, active: StoredSet | None, now: datetime) -> dict[str, Any] | None:
@@ -144,15 +145,6 @@ def _pongs(address: str) -> bool:
             return door.recv(5, socket.MSG_WAITALL) == b"PONG\0"
     except OSError:
         return False
-
-
-def _alerts(found: dict[str, Any], stale: dict[str, str]) -> list[str]:
-    alerts = []
-    if found["active"] is None:
-        alerts.append("no definitions are active: run `mailward update`")
-    alerts += [f"{channel}: {why}" for channel, why in stale.items()]
-    alerts += _license_alerts(found)
-    return alerts
 
 
 def _license_alerts(found: dict[str, Any]) -> list[str]:

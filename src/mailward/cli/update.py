@@ -1,7 +1,9 @@
 """`mailward update`: now, on demand."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
@@ -9,7 +11,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
@@ -17,12 +26,15 @@ from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.errors import BusyError, LicenseError, UsageError
+from mailward.update import agent as agents
 from mailward.update.agent import Outcome, Result, enabled_channels
 
 BUSY_WAIT_S = 60.0
 """For whoever writes the store to end."""
 
 _BUSY_POLL_S = 0.2
+_LINE_EVERY_S = 5.0
+"""Between two lines about a long step, where there is no terminal."""
 
 
 class What(StrEnum):
@@ -79,30 +91,12 @@ def update(
             "no channel is enabled: set update.certified.enabled or name one: mailward update rapid"
         )
     outcomes = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        transient=True,
-        console=out,
-        disable=as_json or not out.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=None)
-        agent = main.agent(
-            config,
-            lambda step, done, total: bar.update(
-                task, description=step, completed=done, total=total or None
-            ),
-        )
+    with _told(quiet=as_json) as (progress, say):
+        agent = main.agent(config, progress)
         for one in channels:
-            outcome = _patiently(
-                partial(agent.refresh, one, check_only=check),
-                lambda why: bar.console.print(why, markup=False) if not as_json else None,
-            )
-            outcomes.append(outcome)
-            if not as_json:
-                bar.console.print(_sentence(outcome))
+            refresh = partial(agent.refresh, one, check_only=check)
+            outcomes.append(_patiently(refresh, say))
+            say(_sentence(outcomes[-1]))
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
     unlicensed = [o for o in outcomes if o.result is Result.UNLICENSED]
@@ -110,6 +104,54 @@ def update(
         raise LicenseError("; ".join(f"{o.channel}: {o.reason}" for o in unlicensed))
     if check and any(outcome.result is Result.AVAILABLE for outcome in outcomes):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _told(*, quiet: bool) -> Iterator[tuple[agents.Progress, Callable[[str], None]]]:
+    """How the steps are told, and how lines are: a bar on a terminal, plain lines elsewhere."""
+    if quiet:
+        yield lambda step, done, total: None, lambda line: None
+    elif out.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeElapsedColumn(),
+            transient=True,
+            console=out,
+        ) as bar:
+            task = bar.add_task("", total=None)
+            yield (
+                lambda step, done, total: bar.update(
+                    task, description=step, completed=done, total=total or None
+                ),
+                lambda line: bar.console.print(line, markup=False),
+            )
+    else:
+        yield _Lines().tell, lambda line: out.print(line, markup=False)
+
+
+class _Lines:
+    """Progress as lines: each step once, a long one every few seconds with bytes and rate."""
+
+    def __init__(self) -> None:
+        self._step, self._done = "", 0
+        self._began = self._said_at = 0.0
+
+    def tell(self, step: str, done: int, total: int) -> None:
+        """One line, if there is something to say."""
+        now = time.monotonic()
+        if step != self._step:
+            self._step, self._began = step, now
+        elif self._done == done or (now - self._said_at < _LINE_EVERY_S and done < total):
+            return
+        self._said_at, self._done = now, done
+        if not total:
+            out.print(step, markup=False)
+            return
+        rate = done / max(now - self._began, 0.001)
+        out.print(f"{step}: {size(done)} of {size(total)}, {size(round(rate))}/s", markup=False)
 
 
 def _patiently(refresh: Callable[[], Outcome], say: Callable[[str], None]) -> Outcome:
@@ -130,13 +172,10 @@ def _patiently(refresh: Callable[[], Outcome], say: Callable[[str], None]) -> Ou
 
 def _history(events: list[Event], *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            [
-                {"at": e.at, "event": e.event, "version": e.version, "reason": e.reason}
-                | {key: value for key, value in e.details.items() if key != "pointer"}
-                for e in events
-            ]
-        )
+        for e in events:
+            plain = {"at": e.at, "event": e.event, "version": e.version, "reason": e.reason}
+            more = {key: value for key, value in e.details.items() if key != "pointer"}
+            print(json.dumps(plain | more, default=str, ensure_ascii=False))
         return
     if not events:
         out.print("Nothing has happened yet. To begin: mailward update")

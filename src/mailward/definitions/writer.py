@@ -69,8 +69,10 @@ class StoreWriter:
         self._added.add(sha256)
         return path
 
-    def stage(self, manifest: Manifest) -> StoredSet:
+    def stage(self, manifest: Manifest, **cost: Any) -> StoredSet:
         """Put a set together from objects that are there. Its manifest must be trusted already.
+
+        ``cost`` is what the history is told of bytes and durations.
 
         A version that is there already keeps its content and its trial and gets the newer evidence
         (rapid to certified, never back). Raises TrustError if it has other content; StoreError if
@@ -89,7 +91,7 @@ class StoreWriter:
                 durable.write_atomic(folder / MANIFEST, manifest.to_json(), scratch=self._work)
             else:
                 return known
-            self.note("staged", version=version, channel=manifest.channel)
+            self.note("staged", version=version, channel=manifest.channel, **cost)
         self._added -= {shard.sha256 for shard in manifest.shards}
         return self._store.get(version)
 
@@ -123,6 +125,7 @@ class StoreWriter:
             "proved" if trial.passed else "trial-failed",
             version=version,
             reason="; ".join(trial.problems),
+            ms=round(trial.duration_ms, 1),
         )
 
     def activate(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -116,7 +117,8 @@ class Agent:
             try:
                 return visit.look(root) if check_only else visit.refresh(root)
             except (MailwardError, OSError) as e:
-                writer.note("failed", channel=channel.value, reason=str(e))  # S5: all that changes
+                # S5: all that changes
+                writer.note("failed", channel=channel.value, reason=str(e), **visit.cost())
                 if isinstance(e, OSError):
                     raise StoreError(f"update of {channel}: the disk failed: {e}") from e
                 raise
@@ -195,9 +197,11 @@ class _Visit:
             return self._outcome(result, f"{advice.reason}; {entitlement.sentence}", current)
         manifest = self._manifest(repository, current)
         self._fetch_shards(repository, manifest)
-        stored = self._writer.stage(manifest)
+        stored = self._writer.stage(manifest, **self.cost())
         self._prove(stored)
-        self._writer.activate(stored.version, advice.reason)
+        self._writer.activate(
+            stored.version, advice.reason, channel=self._channel.value, **self.cost()
+        )
         self._writer.prune()
         return self._outcome(Result.ACTIVATED, advice.reason, current)
 
@@ -243,7 +247,7 @@ class _Visit:
             return False
         reason = f"withdrawn by the publisher: {reason}"
         try:
-            self._writer.rollback(None, reason)
+            self._writer.rollback(None, reason, by="publisher")
         except StoreError as e:
             log.warning("withdrawn set stays in use", set=str(active), why=str(e))
             self._writer.refuse(active, reason)
@@ -259,7 +263,7 @@ class _Visit:
             and active.manifest.channel is Channel.RAPID
             and current.channel is Channel.CERTIFIED
         ):
-            self._writer.stage(self._manifest(repository, current))
+            self._writer.stage(self._manifest(repository, current), **self.cost())
 
     def _manifest(self, repository: Repository, current: Current) -> Manifest:
         if current.version is None:
@@ -297,17 +301,25 @@ class _Visit:
                 f"See: mailward definitions show {stored.version}"
             )
 
+    def cost(self) -> dict[str, Any]:
+        """Bytes and requests up to now, and the time since it began."""
+        return {
+            "bytes": self._mirrors.bytes_received,
+            "requests": self._mirrors.requests,
+            "ms": round((time.monotonic() - self._began) * 1000, 1),
+        }
+
     def _outcome(self, result: Result, reason: str, current: Current) -> Outcome:
-        pointer = self._store.pointer()
+        pointer, cost = self._store.pointer(), self.cost()
         done = Outcome(
             channel=self._channel,
             result=result,
             reason=reason,
             active=pointer.version if pointer else None,
             offered=current.version,
-            bytes_received=self._mirrors.bytes_received,
-            requests=self._mirrors.requests,
-            ms=round((time.monotonic() - self._began) * 1000, 1),
+            bytes_received=cost["bytes"],
+            requests=cost["requests"],
+            ms=cost["ms"],
         )
         self._writer.note(
             "checked",
@@ -315,9 +327,7 @@ class _Visit:
             result=done.result.value,
             reason=done.reason,
             offered=str(done.offered) if done.offered else None,
-            bytes=done.bytes_received,
-            requests=done.requests,
-            ms=done.ms,
+            **cost,
         )
         return done
 

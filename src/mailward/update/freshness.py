@@ -5,7 +5,7 @@ Everything is read from the store's history, so that the service, `mailward upda
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,6 @@ from mailward import schedule
 from mailward.config import ChannelSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
-
-REMIND_AFTER = timedelta(hours=6)
-"""An alert that is not over is raised again."""
 
 EVENTS_LOOKED_AT = 1000
 """Of the history's end."""
@@ -125,27 +122,6 @@ def stale_because(
             f"{renewed_at:%Y-%m-%d %H:%M} UTC, more than {stale_after_h:g} hours"
         )
     return None
-
-
-class Alerts:
-    """Raises each alert at once, and again every ``REMIND_AFTER`` until it is over."""
-
-    def __init__(self) -> None:
-        self._raised: dict[str, datetime] = {}
-
-    def due(self, current: Mapping[str, str], now: datetime) -> tuple[list[str], list[str]]:
-        """Names to raise now, and names that are over. ``current``: name to words."""
-        over = [name for name in self._raised if name not in current]
-        for name in over:
-            del self._raised[name]
-        due = [
-            name
-            for name in current
-            if name not in self._raised
-            or not timedelta(0) <= now - self._raised[name] < REMIND_AFTER
-        ]
-        self._raised |= dict.fromkeys(due, now)
-        return due, over
 
 
 def share(trust_dir: Path) -> float:

@@ -1,4 +1,4 @@
-"""The agent as a part of `mailward run`: looks when its schedules say so, and raises staleness.
+"""The agent as a part of `mailward run`: looks when its schedules say so.
 
 The store's lock sees to it that it and `mailward update` never work at once (S8).
 """
@@ -18,6 +18,7 @@ from mailward.definitions.store import Store
 from mailward.errors import BusyError, MailwardError
 from mailward.update import freshness
 from mailward.update.agent import Agent, Outcome, enabled_channels
+from mailward.update.alarms import channel_settings
 from mailward.update.licenses import Licenses
 
 log = structlog.get_logger(__name__)
@@ -50,12 +51,11 @@ class UpdateService:
         self._licenses = licenses or Licenses(trust_dir.with_name("license"), trust_dir)
         self._now = now
         self._sleep = sleep
-        self._alerts = freshness.Alerts()
         self._not_before: dict[Channel, datetime] = {}
         self._failures: dict[Channel, int] = {}
 
     async def run(self) -> None:
-        """Look, refresh what is due, raise what is stale; again and again."""
+        """Look, refresh what is due; again and again."""
         while True:
             await self.look()
             await self._sleep(_LOOK_S)
@@ -74,10 +74,6 @@ class UpdateService:
                 log.exception("the update failed by a defect", channel=channel.value)
                 self._hold(channel, e)
         try:
-            await asyncio.to_thread(self._raise_alerts)
-        except (MailwardError, OSError) as e:
-            log.error("freshness cannot be told", why=str(e))
-        try:
             await asyncio.to_thread(self._speak_of_licenses)
         except (MailwardError, OSError) as e:
             log.error("the license cannot be told", why=str(e))
@@ -91,7 +87,7 @@ class UpdateService:
         events = self._store.history(freshness.EVENTS_LOOKED_AT)
         return now >= freshness.next_check(
             freshness.known(channel, events),
-            self._settings.certified if channel is Channel.CERTIFIED else self._settings.rapid,
+            channel_settings(self._settings, channel),
             self._settings,
             freshness.share(self._trust_dir),
             now,
@@ -120,35 +116,11 @@ class UpdateService:
         wait = freshness.retry_after(failures, freshness.share(self._trust_dir))
         self._not_before[channel] = self._now() + wait
 
-    def _raise_alerts(self) -> None:
-        current = stale_channels(self._settings, self._store, self._trust_dir, self._now())
-        due, over = self._alerts.due(current, self._now())
-        for name in due:
-            log.error("definitions are stale", channel=name, why=current[name])
-        for name in over:
-            log.info("definitions are fresh again", channel=name)
-
     def _speak_of_licenses(self) -> None:
         """Each warning once, loudly: an end must not come as a surprise (S10)."""
         channels = list(enabled_channels(self._settings))
         for each in self._licenses.occasions(channels, self._now()):
             log.error("license", channel=each.channel.value, state=each.state, why=each.sentence)
-
-
-def stale_channels(
-    settings: UpdateSettings, store: Store, trust_dir: Path, now: datetime
-) -> dict[str, str]:
-    """The enabled channels that are stale, and why."""
-    events = store.history(freshness.EVENTS_LOOKED_AT)
-    renewed = freshness.renewed_at(trust_dir)
-    found = {}
-    for channel in enabled_channels(settings):
-        chosen = settings.certified if channel is Channel.CERTIFIED else settings.rapid
-        knowledge = freshness.known(channel, events)
-        why = freshness.stale_because(knowledge, chosen.stale_after_h, renewed, now)
-        if why is not None:
-            found[channel.value] = why
-    return found
 
 
 async def in_thread(refresh: Refresh, channel: Channel) -> Outcome:

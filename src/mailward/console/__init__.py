@@ -1,0 +1,1 @@
+"""What `mailward run` tells about itself over HTTP: health for monitors, metrics."""
