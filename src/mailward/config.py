@@ -180,6 +180,28 @@ class ClamdSettings(_Section):
     unscannable: ClamdUnscannable = ClamdUnscannable()
 
 
+class MilterSettings(_Section):
+    """The milter protocol: for Postfix and Sendmail, which hand mail in to be judged."""
+
+    enabled: bool = Field(False, description="answer the milter protocol with `mailward run`")
+    listen: tuple[Listen, ...] = Field(
+        ("127.0.0.1:10025",),
+        description="addresses with port, and paths of Unix sockets",
+    )
+    socket_mode: SocketMode = Field("660", description="of Unix sockets, octal")
+    socket_group: str = Field("", description="of Unix sockets; empty: the one it runs with")
+    max_message_bytes: Positive = Field(
+        50 * MIB,
+        description="larger messages are refused with 552; the mail server has a limit too",
+    )
+    max_connections: Positive = Field(
+        5000, description="at once; mail servers keep one for each client of theirs"
+    )
+    timeout_s: Seconds = Field(
+        7210.0, description="of silence from the mail server; libmilter's default"
+    )
+
+
 class PolicySettings(_Section):
     """Verdict to action. A message with several verdicts gets the harshest of their actions."""
 
@@ -448,6 +470,7 @@ class Config(BaseSettings):
     scan: ScanSettings = Field(default_factory=ScanSettings)
     smtp: SmtpSettings = SmtpSettings()
     clamd: ClamdSettings = ClamdSettings()
+    milter: MilterSettings = MilterSettings()
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     database: DatabaseSettings = DatabaseSettings()

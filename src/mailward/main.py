@@ -1,6 +1,7 @@
 """The composition root: every part is built here, from the configuration, top to bottom."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from mailward.console.listener import Listener
 from mailward.console.metrics import Metrics
 from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
+from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
 from mailward.errors import ConfigError
 from mailward.protect.events import EventLog
@@ -108,15 +110,17 @@ class Service:
     """Everything that `mailward run` keeps running: workers and doors."""
 
     def __init__(self, config: Config) -> None:
-        if not (config.smtp.enabled or config.clamd.enabled):
-            raise ConfigError("no door is enabled (smtp.enabled, clamd.enabled): nothing to run")
+        if not (config.smtp.enabled or config.milter.enabled or config.clamd.enabled):
+            raise ConfigError(
+                "no door is enabled (smtp.enabled, milter.enabled, clamd.enabled): nothing to run"
+            )
         self.config = config
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
-        self.gateway = Gateway(
-            config.smtp, config.policy, self.pool, self.quarantine, self.events.record
-        )
+        record = self.events.record
+        self.gateway = Gateway(config.smtp, config.policy, self.pool, self.quarantine, record)
+        self.milter = MilterDoor(config.milter, config.policy, self.pool, self.quarantine, record)
         self.clamd = ClamdDoor(
             config.clamd,
             config.scan,
@@ -128,7 +132,11 @@ class Service:
 
     async def __aenter__(self) -> "Service":
         """Workers first, so that no message is taken that nobody can scan."""
-        doors = ((self.gateway, self.config.smtp.enabled), (self.clamd, self.config.clamd.enabled))
+        doors = (
+            (self.gateway, self.config.smtp.enabled),
+            (self.milter, self.config.milter.enabled),
+            (self.clamd, self.config.clamd.enabled),
+        )
         async with AsyncExitStack() as parts:
             parts.enter_context(self.events)
             housekeeping = asyncio.create_task(keep_house(self.quarantine, self.events.record))
@@ -146,6 +154,12 @@ class Service:
         await self._parts.aclose()
 
 
+def _raise_open_files() -> None:
+    """Mail servers keep thousands of connections open; shells allow 1,024 files by default."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def run(config: Config, only: Only | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun."""
     updates = update_service(config)
@@ -154,11 +168,13 @@ async def run(config: Config, only: Only | None = None) -> None:
     scanning: ScanPool | None = None
     async with AsyncExitStack() as parts:
         if only is None:
+            _raise_open_files()
             service = await parts.enter_async_context(Service(config))
             smtp = f"{service.gateway.host}:{service.gateway.port}"
             log.info(
                 "serving",
                 smtp=smtp if config.smtp.enabled else None,
+                milter=list(config.milter.listen) if config.milter.enabled else None,
                 clamd=list(config.clamd.listen) if config.clamd.enabled else None,
             )
             scanning = service.pool

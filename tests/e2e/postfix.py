@@ -107,12 +107,12 @@ class Postfix:
 
 
 @contextmanager
-def running() -> Iterator[Postfix]:
-    """Start it; stop it whatever happens."""
+def running(more: str = "") -> Iterator[Postfix]:
+    """Start it; stop it whatever happens. ``more``: further lines of main.cf."""
     folder = Path(tempfile.mkdtemp(prefix="mailward-postfix-"))
     try:
         instance = Postfix(folder, _free_port())
-        _lay_out(instance)
+        _lay_out(instance, more)
         _control(folder, "start")
         try:
             _wait_for(instance)
@@ -123,7 +123,7 @@ def running() -> Iterator[Postfix]:
         shutil.rmtree(folder)
 
 
-def _lay_out(instance: Postfix) -> None:
+def _lay_out(instance: Postfix, more: str) -> None:
     folder = instance.folder
     folder.chmod(0o755)
     for name in ("etc", "queue", "data", "mail", "mail/box", "log"):
@@ -139,6 +139,7 @@ def _lay_out(instance: Postfix) -> None:
             size=20_000_000,
             restrictions=_RESTRICTIONS.format(domain=DOMAIN),
         )
+        + more
     )
     (folder / "etc/master.cf").write_text(_MASTER_CF.format(port=instance.port))
 

@@ -1,6 +1,5 @@
 """`mailward status`: is this server protected?"""
 
-import socket
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +9,12 @@ import typer
 from mailward import main
 from mailward.cli import license as license_group
 from mailward.cli.common import JsonOption, out, print_json, settings, when
-from mailward.config import Config
+from mailward.config import ClamdSettings, Config, MilterSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store, StoredSet
-from mailward.doors import listening
+from mailward.doors import listening, milter_replies
+from mailward.doors.milter_wire import VERSION, Action, Step
 from mailward.scan import sandbox
 from mailward.scan.containers import libarchive
 from mailward.update import alarms, freshness
@@ -22,6 +22,8 @@ from mailward.update.agent import enabled_channels
 from mailward.update.alarms import Alarm
 
 _DOOR_TIMEOUT_S = 1.0
+_MILTER_HELLO = milter_replies.negotiate(VERSION, ~Action(0), ~Step(0))
+"""What a mail server that allows everything says first."""
 
 
 def status(ctx: typer.Context, as_json: JsonOption = False) -> None:
@@ -54,7 +56,11 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "stale": any(name.startswith(f"{Alarm.STALE} ") for name in alerts),
         "license": license_group.gather(config, now),
         "engines": _engines(active),
-        "doors": {"smtp": _smtp(config), "clamd": _clamd(config)},
+        "doors": {
+            "smtp": _smtp(config),
+            "milter": _door(config.milter, _MILTER_HELLO, b"O"),
+            "clamd": _door(config.clamd, b"zPING\0", b"PONG"),
+        },
         "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
@@ -127,22 +133,22 @@ def _smtp(config: Config) -> dict[str, Any]:
     }
 
 
-def _clamd(config: Config) -> dict[str, Any]:
-    listen = config.clamd.listen if config.clamd.enabled else ()
-    answers = [_pongs(address) for address in listen]
+def _door(settings: ClamdSettings | MilterSettings, said: bytes, expected: bytes) -> dict[str, Any]:
+    listen = settings.listen if settings.enabled else ()
+    answers = [_says(address, said, expected) for address in listen]
     return {
-        "enabled": config.clamd.enabled,
-        "listen": list(config.clamd.listen),
+        "enabled": settings.enabled,
+        "listen": list(settings.listen),
         "answers": bool(answers) and all(answers),
     }
 
 
-def _pongs(address: str) -> bool:
-    """Whether PING is answered there."""
+def _says(address: str, said: bytes, expected: bytes) -> bool:
+    """Whether ``expected`` is in what is answered to ``said``."""
     try:
         with listening.connect(address, _DOOR_TIMEOUT_S) as door:
-            door.sendall(b"zPING\0")
-            return door.recv(5, socket.MSG_WAITALL) == b"PONG\0"
+            door.sendall(said)
+            return expected in door.recv(100)
     except OSError:
         return False
 
@@ -198,10 +204,11 @@ def _print(found: dict[str, Any]) -> None:
         out.print(
             f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}", markup=False
         )
-    clamd = found["doors"]["clamd"]
-    if clamd["enabled"]:
-        state = "answers" if clamd["answers"] else "does not answer"
-        out.print(f"clamd door    {', '.join(clamd['listen'])} {state}", markup=False)
+    for name in ("milter", "clamd"):
+        door = found["doors"][name]
+        if door["enabled"]:
+            state = "answers" if door["answers"] else "does not answer"
+            out.print(f"{name + ' door':<13} {', '.join(door['listen'])} {state}", markup=False)
     for name, each in found["license"]["by_channel"].items():
         out.print(f"License       {name}: {each['state']}; {each['sentence']}", markup=False)
     for alert in found["alerts"]:

@@ -24,7 +24,7 @@ from mailward.config import ClamdSettings, ScanSettings
 from mailward.doors import listening
 from mailward.doors.clamd_peer import Peer
 from mailward.doors.clamd_session import Context, Session
-from mailward.doors.handover import Scans
+from mailward.doors.judge import Scans
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from mailward.doors import clamd_files, clamd_wire
 from mailward.doors.clamd_files import Content, Found, UnreadableError
 from mailward.doors.clamd_peer import GoneError, Peer, TooLargeError
 from mailward.doors.clamd_wire import COMMANDS, Command, Findings
-from mailward.doors.handover import Scans
+from mailward.doors.judge import Scans
 from mailward.errors import ScannerDownError
 from mailward.scan.part import Role
 from mailward.scan.scanner import too_large

@@ -23,11 +23,13 @@ import structlog
 
 from mailward.config import PolicySettings, SmtpSettings
 from mailward.doors import listening
-from mailward.doors.handover import Handover, Record, Scans, unrecorded
+from mailward.doors.handover import Handover
+from mailward.doors.judge import Judge, Scans
 from mailward.doors.next_hop import split_address
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
+from mailward.doors.told import Record, unrecorded
 from mailward.protect.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -83,7 +85,7 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._hostname = settings.hostname or socket.getfqdn()
-        self._handover = Handover(policy, scanner, quarantine, record)
+        self._handover = Handover(Judge(policy, scanner), quarantine, record)
         self._gate = _Gate(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None

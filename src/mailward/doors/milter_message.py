@@ -1,0 +1,106 @@
+"""A message as a milter hears of it, put together again; and what is changed in it."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mailward.doors import headers, milter_replies
+from mailward.protect.held import Envelope
+from mailward.protect.policy import Decision
+from mailward.scan.verdict import Verdict
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_OURS = b"x-mailward-"
+_FIELD = re.compile(rb"([!-9;-~]+): ((?:[^\r\n]|\r\n[ \t])*)\r\n")
+
+
+@dataclass(slots=True)
+class Message:
+    """What the server has told of one message so far. Beyond ``max_bytes`` nothing is kept."""
+
+    sender: bytes
+    """With its angle brackets, as it came."""
+    smtputf8: bool
+    spaced: bool
+    """Whether field values begin with what stands after the colon (SMFIP_HDR_LEADSPC)."""
+    max_bytes: int
+    recipients: list[bytes] = field(default_factory=list)
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is not whole here."""
+        return self.size_bytes > self.max_bytes
+
+    def add_recipient(self, path: bytes) -> None:
+        """One of SMFIC_RCPT."""
+        if self._counted(len(path)):
+            self.recipients.append(path)
+
+    def add_field(self, name: bytes, value: bytes) -> None:
+        """One of SMFIC_HEADER."""
+        if self._counted(len(name) + len(value) + 4):
+            self.fields.append((name, value))
+
+    def add_body(self, piece: bytes) -> None:
+        """One of SMFIC_BODY."""
+        if self._counted(len(piece)):
+            self.body.append(piece)
+
+    def content(self) -> bytes:
+        """As it will be delivered, without the fields that the server puts on top."""
+        colon = b":" if self.spaced else b": "
+        lines = [
+            name + colon + _LINE_END.sub(b"\r\n", value) + b"\r\n" for name, value in self.fields
+        ]
+        return b"".join((*lines, b"\r\n", *self.body))
+
+    def envelope(self) -> Envelope:
+        """Sender and recipients as the rest of Mailward has them."""
+        return Envelope(path(self.sender), tuple(map(path, self.recipients)), self.smtputf8)
+
+    def changes(self, verdict: Verdict, decision: Decision) -> list[bytes]:
+        """What the server is asked to do to the header: ours out, verdict in, subject marked."""
+        space = b" " if self.spaced else b""
+        asked = [
+            milter_replies.change_header(index, name, b"") for name, index in self._of_our_name()
+        ]
+        if decision.subject:
+            asked.append(self._subject(decision.subject.encode("ascii"), space))
+        ours = _FIELD.findall(headers.verdict_fields(verdict, decision))
+        asked += [
+            milter_replies.insert_header(0, name, space + value.replace(b"\r\n", b"\n"))
+            for name, value in reversed(ours)
+        ]
+        return asked
+
+    def _of_our_name(self) -> list[tuple[bytes, int]]:
+        """Fields to remove, the last ones first: removing one must not renumber the others."""
+        seen: Counter[bytes] = Counter()
+        found = []
+        for name, _ in self.fields:
+            lower = name.lower()
+            if lower.startswith(_OURS):
+                seen[lower] += 1
+                found.append((name, seen[lower]))
+        return found[::-1]
+
+    def _subject(self, prefix: bytes, space: bytes) -> bytes:
+        for name, value in self.fields:
+            if name.lower() == b"subject":
+                old = value if self.spaced else b" " + value
+                return milter_replies.change_header(1, name, space + prefix + old)
+        return milter_replies.add_header(b"Subject", space + prefix)
+
+    def _counted(self, size: int) -> bool:
+        self.size_bytes += size
+        if self.too_large:
+            self.recipients, self.fields, self.body = [], [], []
+        return not self.too_large
+
+
+def path(raw: bytes) -> str:
+    """``<a@example.org>`` without the angle brackets."""
+    return raw.decode("utf-8", "surrogateescape").strip().removeprefix("<").removesuffix(">")

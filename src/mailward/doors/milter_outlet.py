@@ -1,0 +1,77 @@
+"""Where one message goes, for a milter: decisions to what the mail server is asked to do (S12).
+
+The server has one message and one answer for it, so:
+
+- what is to be held is in our quarantine, on disk, before the server hears anything; then it drops
+  the message, or those recipients;
+- a refusal would refuse it for all: unless everybody is refused, who was to be has it held;
+- those who get it get it with the same header: of their decisions, the harshest is shown.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mailward.doors import milter_replies
+from mailward.doors.judge import Judged
+from mailward.doors.milter_message import Message, path
+from mailward.doors.reply import Reply
+from mailward.protect.policy import Decision, ForSome
+from mailward.protect.quarantine import Quarantine
+from mailward.rules import Action
+
+_HELD = (Action.QUARANTINE, Action.REJECT)
+_LEFT_ALONE = (Action.DELIVER, Action.TAG)
+
+
+def unite(judged: Judged) -> Judged:
+    """Where all are refused, by whatever rules, it is one refusal."""
+    if all(some.decision.action is Action.REJECT for some in judged.decisions):
+        recipients = tuple(r for some in judged.decisions for r in some.recipients)
+        return replace(judged, decisions=(ForSome(judged.decisions[0].decision, recipients),))
+    return judged
+
+
+async def act(
+    judged: Judged, message: Message, content: bytes, quarantine: Quarantine
+) -> tuple[bytes, str]:
+    """Carry out what was decided; what the server is told, and the same for the log.
+
+    Raises TemporaryError: then nobody has the message.
+    """
+    decisions = judged.decisions
+    if len(decisions) == 1 and decisions[0].decision.action is Action.REJECT:
+        refusal = Reply.of(f"550 5.7.1 Message refused: {decisions[0].decision.reason}")
+        return milter_replies.reply(refusal), str(refusal)
+    for some in decisions:
+        if some.decision.action in _HELD:
+            envelope = replace(message.envelope(), recipients=some.recipients)
+            await asyncio.to_thread(
+                quarantine.hold, content, envelope, judged.verdict, some.decision
+            )
+    staying = [
+        some.decision for some in decisions if some.decision.action not in (*_HELD, Action.DISCARD)
+    ]
+    if not staying:
+        return milter_replies.DISCARD, "discard"
+    asked = message.changes(judged.verdict, _harshest(staying))
+    asked += _recipients(decisions, message)
+    return b"".join((*asked, milter_replies.CONTINUE)), "continue"
+
+
+def _recipients(decisions: Sequence[ForSome], message: Message) -> list[bytes]:
+    leaving = {
+        recipient
+        for some in decisions
+        if some.decision.action not in _LEFT_ALONE
+        for recipient in some.recipients
+    }
+    to = dict.fromkeys(address for some in decisions for address in some.decision.to)
+    return [
+        *(milter_replies.delete_recipient(r) for r in message.recipients if path(r) in leaving),
+        *(milter_replies.add_recipient(f"<{address}>".encode()) for address in to),
+    ]
+
+
+def _harshest(decisions: Sequence[Decision]) -> Decision:
+    return max(decisions, key=lambda decision: list(Action).index(decision.action))
