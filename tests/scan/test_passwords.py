@@ -79,7 +79,11 @@ def test_another_password_leaves_it_shut() -> None:
     archives.seven_zip("-tzip", "-psecret", "-mem=ZipCrypto"),
     archives.seven_zip("-tzip", "-psecret", "-mem=AES128"),
     archives.seven_zip("-tzip", "-psecret", "-mem=AES256", "-mm=LZMA"),
-], ids=["ZipCrypto", "AES-128", "AES-256 and LZMA"])  # fmt: skip
+    archives.seven_zip("-t7z", "-psecret"),
+    archives.seven_zip("-t7z", "-psecret", "-mhe=on"),
+    archives.seven_zip("-t7z", "-psecret", "-m0=BCJ", "-m1=LZMA"),
+    archives.seven_zip("-t7z", "-psecret", "-m0=Copy"),
+], ids=["ZipCrypto", "AES128", "AES256", "7z", "7z-names", "7z-program", "7z-stored"])  # fmt: skip
 def test_archives_that_seven_zip_encrypts(build: Builder) -> None:
     content = EICAR + bytes(range(256)) * 300
     opened, [_], shut = looked_into(mail(build("eicar.com", content), "Password: secret"))

@@ -10,7 +10,17 @@ from functools import partial
 from itertools import chain
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import embedded, libarchive, lzw, stream, tar
+from mailward.scan.containers import (
+    embedded,
+    libarchive,
+    lz_expand,
+    lzw,
+    onenote,
+    sevenzip,
+    shortcut,
+    stream,
+    tar,
+)
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
 from mailward.scan.contents import Contents
@@ -31,7 +41,7 @@ def _libarchive(magic: bytes, kind: libarchive.Kind) -> Format:
 
 _AT_START: tuple[Format, ...] = (
     (stream.STARTS, "compressed file", stream.read),
-    _libarchive(rb"7z\xbc\xaf\x27\x1c", libarchive.SEVEN_ZIP),
+    (rb"7z\xbc\xaf\x27\x1c", "7-Zip archive", sevenzip.read),
     _libarchive(rb"Rar!\x1a\x07[\0\x01]", libarchive.RAR),
     _libarchive(rb"MSCF\0\0\0\0", libarchive.CAB),
     _libarchive(rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", libarchive.LHA),
@@ -43,6 +53,9 @@ _AT_START: tuple[Format, ...] = (
     _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
     _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
     (lzw.STARTS, "compress'ed file (.Z)", lzw.read),
+    (lz_expand.STARTS, "file of COMPRESS.EXE", lz_expand.read),
+    (shortcut.STARTS, "Windows shortcut", shortcut.read),
+    (onenote.STARTS, "OneNote section", onenote.read),
     (embedded.STARTS, "program or picture", embedded.read),
 )
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.DOTALL)

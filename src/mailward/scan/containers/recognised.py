@@ -13,8 +13,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (b"MSWIM\0\0\0", "Windows image (WIM)"),
     (b"ITSF\x03", "compiled HTML help"),
     (b"\x78\x9f\x3e\x22", "TNEF (winmail.dat)"),
-    (b"SZDD\x88\xf0\x27\x33", "SZDD-compressed file"),
-    (b"KWAJ\x88\xf0\x27\xd1", "KWAJ-compressed file"),
     (b"conectix", "virtual disk (VHD)"),
     (b"vhdxfile", "virtual disk (VHDX)"),
     (b"egg!", "ALZip archive"),
@@ -23,6 +21,7 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
 )
 _ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
     (7, b"**ACE**", "ACE archive"),
+    (8, b"\x19\x04\x00\x10", "Symbian package (SIS)"),
     (20, b"\xdc\xa7\xc4\xfd", "ZOO archive"),
     (0x8001, b"BEA01", "UDF disk image"),
     (-512, b"koly", "macOS disk image"),
