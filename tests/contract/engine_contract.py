@@ -60,6 +60,8 @@ class EngineContract:
 
     engine: ClassVar[Engine]
     kind: ClassVar[ShardKind]
+    suffix: ClassVar[str] = ""
+    """Of the shards' names, where it says which format they have."""
     good: ClassVar[Sequence[Good]]
     """At least three, of different content."""
     bad: ClassVar[Sequence[Bad]]
@@ -79,7 +81,7 @@ class EngineContract:
         for number, content in enumerate(shards):
             path = self.folder / f"shard-{self.prepared}-{number}"
             path.write_bytes(content)
-            sources.append(Source(f"shard-{number}", self.kind, path))
+            sources.append(Source(f"shard-{number}{self.suffix}", self.kind, path))
         return into, self.engine.prepare(sources[::order], into)
 
     def shard(self, *lines: bytes) -> bytes:
@@ -172,7 +174,7 @@ class EngineContract:
         for kind, content in contents:
             path = self.folder / f"with-{kind}"
             path.write_bytes(content)
-            sources.append(Source(f"with-{kind}", kind, path))
+            sources.append(Source(f"with-{kind}{self.suffix}", kind, path))
         prepare(sources, [self.engine], self.folder / "with-exclusions")
         loaded = LoadedSet.load("test", self.folder / "with-exclusions", [self.engine])
         assert [
@@ -190,7 +192,7 @@ class EngineContract:
         for bad in self.bad:
             (refused,) = [r for r in preparation.refused if bad.names in r.signature]
             assert refused.reason
-            assert refused.shard == "shard-0"
+            assert refused.shard == f"shard-0{self.suffix}"
         detector = self.engine.load(into)
         assert [names(detector, good.finds) for good in self.good] == [[g.name] for g in self.good]
         detector.close()

@@ -6,6 +6,7 @@ import json
 from mailward.definitions.model import ShardKind
 from mailward.scan.engines import all_engines
 from mailward.scan.engines.hashes import HashesEngine
+from mailward.scan.engines.signatures import SignaturesEngine
 from mailward.scan.engines.yara import YaraEngine
 from tests.contract.engine_contract import Bad, EngineContract, Good
 
@@ -77,6 +78,87 @@ class TestYara(EngineContract):
         b"null\n",
         b"\xff\xfe\n",
         b"\n",
+    )
+
+
+class TestSignaturesExtended(EngineContract):
+    engine = SignaturesEngine()
+    kind = ShardKind.CLAMAV
+    suffix = ".ndb"
+    good = (
+        Good(b"Hex:0:*:64616e6765726f757321", "Hex", b"a dangerous! b", (b"dangerous?", b"")),
+        Good(b"Gap:0:*:6669727374{2-3}6c617374", "Gap", b"first..last", (b"first.last",)),
+        Good(b"Start:0:0:4d5b{-4}5a5a", "Start", b"M[.ZZ", (b" M[.ZZ", b"M[.....ZZ")),
+        Good(b"End:0:EOF-4:656e6421", "End", b"the end!", (b"the end!!", b"end")),
+        Good(b"Choice:0:*:6f6e65(32|33)7?!(30)", "Choice", b".one3z1", (b"one3z0", b"one4z1")),
+    )
+    bad = (
+        Bad(b"Three.Fields:0:*", "Three.Fields"),
+        Bad(b"Odd:0:*:616", "Odd"),
+        Bad(b"Not.Hexadecimal:0:*:zz", "Not.Hexadecimal"),
+        Bad(b"Everything:0:*:??", "Everything"),
+        Bad(b"No.Target:99:*:6162", "No.Target"),
+        Bad(b"No.Offset:0:X+1:6162", "No.Offset"),
+        Bad(b"Deep:0:*:6162" + b"(" * 1000 + b"61" + b")" * 1000, "Deep"),
+        Bad(b"Long:0:*:" + b"61" * 50_000, "Long"),
+        Bad(b":9:*:6162", ":9:*:6162"),
+        Bad(b"Level.X:0:*:6162:x", "Level.X"),
+    )
+    bad_shards = (b"\0" * 1000, b"Nul:0:*:6162\0\n")
+
+
+class TestSignaturesLogical(EngineContract):
+    engine = SignaturesEngine()
+    kind = ShardKind.CLAMAV
+    suffix = ".ldb"
+    good = (
+        Good(b"And;Target:0;0&1;6f6e6574;74776f74", "And", b"twot onet", (b"onet", b"twot")),
+        Good(b"Count;Target:0;0>2;74696d6573", "Count", b"timestimestimes", (b"timestimes",)),
+        Good(b"Not;Target:0;0&(1=0);79657379;6e6f6e6f", "Not", b"yesy", (b"yesy nono",)),
+        Good(b"Case;Target:0;0;63617365::i", "Case", b"CaSe", (b"cAs e",)),
+        Good(b"Word;Target:0;0;776f7264::fw", "Word", b"w\0o\0r\0d\0", (b"word", b"w\0o\0r\0d")),
+        Good(
+            rb"Pcre;Target:0;1;72656765;0/reg(e|f)x\d{2}/i",
+            "Pcre",
+            b"rege REGEX42",
+            (b"rege regex4",),
+        ),
+        Good(b"Size;Target:0,FileSize:4-5;0;73697a65", "Size", b"size!", (b"size!!",)),
+    )
+    bad = (
+        Bad(b"Fields;Target:0;0", "Fields"),
+        Bad(b"Missing.Index;Target:0;0&3;6162", "Missing.Index"),
+        Bad(b"No.Target;Engine:1-255;0;6162", "No.Target"),
+        Bad(b"Unknown.Attribute;Target:0,Colour:red;0;6162", "Unknown.Attribute"),
+        Bad(b"Unclosed;Target:0;(0;6162", "Unclosed"),
+        Bad(b"Deep;Target:0;" + b"(" * 1000 + b"0" + b")" * 1000 + b";6162", "Deep"),
+        Bad(b"Only.Not;Target:0;0=0;6162", "Only.Not"),
+        Bad(b"Much;Target:0;0" + b";6162" * 70, "Much"),
+        Bad(b"Early;Target:0;0;0/x/;6162", "Early"),
+        Bad(b"Modifier;Target:0;0;6162::z", "Modifier"),
+    )
+
+
+def _digest(name: str, finds: bytes, *leaves: bytes, size: str = "*") -> Good:
+    digest = hashlib.md5(finds).hexdigest()
+    return Good(f"{digest}:{size}:{name}".encode(), name, finds, leaves)
+
+
+class TestSignaturesDigests(EngineContract):
+    engine = SignaturesEngine()
+    kind = ShardKind.CLAMAV
+    suffix = ".hdb"
+    good = (
+        _digest("Sized", b"dangerous!", b"dangerous?", size="10"),
+        _digest("Any.Size", b"of any size", b"of any siz"),
+        _digest("Another", b"another one", b"another on"),
+    )
+    bad = (
+        Bad(b"0123:1:Too.Short", "Too.Short"),
+        Bad(b"a" * 32 + b":-1:Negative", "a" * 32),
+        Bad(b"b" * 32 + b":99999999999:Too.Large", "b" * 32),
+        Bad(b"c" * 32 + b":1:", "c" * 32),
+        Bad(b"no colon at all", "no colon at all"),
     )
 
 

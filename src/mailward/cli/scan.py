@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from mailward import main
 from mailward.cli import explain as explaining
+from mailward.cli import folder_definitions
 from mailward.cli.common import JsonOption, out, printable, settings
 from mailward.config import Config, ScanSettings
 from mailward.errors import StoreError
@@ -80,6 +81,10 @@ def scan(
         bool,
         typer.Option("--explain", help="Show every part: type, size, hashes, what was found."),
     ] = False,
+    definitions: Annotated[
+        Path | None,
+        typer.Option(help="A folder of ClamAV signatures and YARA rules, instead of the store."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Scan files, messages, mailboxes (mbox) and folders with the active definitions.
@@ -89,9 +94,13 @@ def scan(
     unscannable; what mail clients read in more than one way as ambiguous, which is no risk by
     itself. With --json, one JSON object a line.
 
+    With --definitions, plain signature files are tried: prepared on first use, then cached.
+
     Example: `mailward scan --json message.eml ~/Maildir`
     """
     config = settings(ctx)
+    if definitions is not None:
+        config = folder_definitions.configured(config, definitions)
     if main.store(config).active() is None:
         raise StoreError("no definitions are active on this computer: run `mailward update` first")
     if explain:

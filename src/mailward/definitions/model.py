@@ -271,6 +271,10 @@ class EngineTrial(Value):
     refused_count: Count
     refused: tuple[RefusedSignature, ...] = ()
     """The first of them: enough to act on, bounded."""
+    kinds: dict[str, int] = {}
+    """Active signatures by kind, if the engine reads several formats."""
+    unsupported: dict[str, int] = {}
+    """Sound signatures that it cannot use, by reason; neither active nor refused."""
     prepare_ms: float
     load_ms: float
 

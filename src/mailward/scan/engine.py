@@ -51,6 +51,10 @@ class Preparation:
     """How many more were left out."""
     excluded: tuple[str, ...] = ()
     """Switched off by the set (``scan.excluded``): ``prepared.prepare`` notes it."""
+    kinds: dict[str, int] = field(default_factory=dict, compare=False)
+    """How many active ones are of which kind, if the engine reads several formats."""
+    unsupported: dict[str, int] = field(default_factory=dict, compare=False)
+    """How many sound ones cannot be used by this release, by reason: not bad, but not active."""
 
     @property
     def refused_count(self) -> int:

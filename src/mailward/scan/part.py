@@ -1,6 +1,6 @@
 """A piece of a message, as engines see it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -32,3 +32,5 @@ class Part:
     """As declared, lower-case, without parameters; empty if none."""
     depth: int = 0
     """How many messages and containers it is inside of."""
+    parent: "Part | None" = field(default=None, compare=False, repr=False)
+    """The message or container that it came out of."""

@@ -297,6 +297,8 @@ def _engine_trial(p: EnginePreparation, load_ms: dict[str, float]) -> EngineTria
             )
             for r in refused[:_NAMED_MAX]
         ),
+        kinds=p.preparation.kinds,
+        unsupported=p.preparation.unsupported,
         prepare_ms=round(p.prepare_ms, 3),
         load_ms=round(load_ms[p.engine], 3),
     )

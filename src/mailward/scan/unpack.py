@@ -65,15 +65,15 @@ class _Tree:
         self._numbers: dict[str, int] = {}
 
     def visit(
-        self, piece: Piece, path: str, depth: int
+        self, piece: Piece, path: str, depth: int, parent: Part | None = None
     ) -> Iterator[Part | Unopened | Ambiguity | OwnPassword]:
         """A piece, then what is in it. Raises Spent."""
         data, cut = self._within_room(piece.data) if depth else (piece.data, None)
         self._budget.count_part(len(data) if depth else 0)
         role, contents = self._open(piece, data)
-        yield Part(
-            path, data, role, piece.name[:_PART_NAME_MAX], piece.content_type[:_NAME_MAX], depth
-        )
+        name, content_type = piece.name[:_PART_NAME_MAX], piece.content_type[:_NAME_MAX]
+        part = Part(path, data, role, name, content_type, depth, parent)
+        yield part
         if cut is not None:
             yield _unopened(path, cut)
         if contents is None:
@@ -84,7 +84,7 @@ class _Tree:
             return
         for found in contents:
             if isinstance(found, Piece):
-                yield from self.visit(found, self._unique(_below(path, found)), depth + 1)
+                yield from self.visit(found, self._unique(_below(path, found)), depth + 1, part)
                 continue
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):

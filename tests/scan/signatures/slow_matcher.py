@@ -27,17 +27,15 @@ _NOT_LINE_RIGHT = b"\x00" + _NOT_LINE_LEFT
 
 def spans(pattern: Pattern, data: bytes) -> set[tuple[int, int]]:
     """All pairs of where the first segment begins and where the last one ends."""
-    return {(first, end) for first, _, end in _matches(pattern, data)}
+    return {(first, end) for first, _, end in matches(pattern, data)}
 
 
-def last_starts(pattern: Pattern, data: bytes) -> set[int]:
-    """Where the last segment begins, of all matches: what logical signatures count."""
-    return {last for _, last, _ in _matches(pattern, data)}
-
-
-def _matches(pattern: Pattern, data: bytes) -> set[tuple[int, int, int]]:
+def matches(
+    pattern: Pattern, data: bytes, window: tuple[int, int] = (0, 1 << 40)
+) -> set[tuple[int, int, int]]:
+    """Where the first segment begins (within ``window``), the last begins, and the last ends."""
     found = set()
-    for start in range(len(data) + 1):
+    for start in range(window[0], min(window[1], len(data)) + 1):
         begun = {(start, end) for end in _segment_ends(pattern, 0, data, start)}
         for number, gap in enumerate(pattern.gaps, 1):
             begun = {
@@ -90,6 +88,10 @@ def _element_ends(element: Element, data: bytes, at: int, *, caseless: bool) -> 
 def _edge(edge: Edge, data: bytes, start: int, end: int) -> bool:
     if start == 0 if edge.left else end == len(data):
         return True
+    if edge.wide:
+        beside_two = data[max(0, start - 2) : start] if edge.left else data[end : end + 2]
+        word = len(beside_two) == 2 and beside_two[0] in _ALPHANUMERIC and beside_two[1] == 0
+        return word == edge.negated
     beside = data[start - 1] if edge.left else data[end]
     match edge.kind:
         case Class.NOT_ALPHANUMERIC:

@@ -13,10 +13,8 @@ What a condition can ask of the part: ``yara_compile.GLOBALS``. Private rules ar
 import hashlib
 import io
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +26,7 @@ from mailward.errors import FormatError
 from mailward.scan.engine import Hit, Preparation, ScanTimeoutError, Source
 from mailward.scan.engines.yara_compile import compile_sources, namespace_of
 from mailward.scan.part import Part
+from mailward.scan.processor import processor
 
 _FORMAT = 2
 """Raised with any change to the prepared file or to the globals."""
@@ -54,7 +53,7 @@ class YaraEngine:
 
     def fingerprint(self) -> str:
         """YARA-X, the file's format, and the processor that YARA-X compiles conditions for."""
-        return f"{version('yara-x')}.{_FORMAT}.{_processor()}"
+        return f"{version('yara-x')}.{_FORMAT}.{processor()}"
 
     def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
         """Compile all rules into one file, with a checksum before it."""
@@ -165,15 +164,3 @@ def _severity(meta: dict[str, Any]) -> str:
     if isinstance(score, bool) or not isinstance(score, int):
         return ""
     return next((severity for least, severity in _SCORES if score >= least), "")
-
-
-@cache
-def _processor() -> str:
-    """Architecture and features of this processor, shortened."""
-    try:
-        info = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        info = platform.processor()
-    features = [line for line in info.splitlines() if line.startswith(("flags", "Features"))]
-    known = "\n".join([platform.machine(), *features[:1]])
-    return hashlib.sha256(known.encode()).hexdigest()[:12]

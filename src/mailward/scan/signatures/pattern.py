@@ -70,7 +70,7 @@ class Skip:
     @property
     def fixed(self) -> bool:
         """Whether it belongs to a segment instead of ending it."""
-        return self.least == self.most and self.least < FIXED_GAP_MAX
+        return self.most is not None and self.least == self.most < FIXED_GAP_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ class Edge:
     kind: Class
     left: bool
     negated: bool = False
+    wide: bool = False
+    """A letter or digit counts only with a NUL after it (modifiers ``w`` and ``f`` together)."""
 
 
 Element = Literal | Masked | Choice | Skip
@@ -284,42 +286,56 @@ def _option(text: str) -> tuple[Literal | Masked, ...]:
 
 
 def wide(pattern: Pattern) -> Pattern:
-    """Each given byte followed by NUL; wildcards stay as they are (modifier ``w``)."""
+    """A NUL after every byte, wildcards too, as clamscan 1.4.6 does it (modifier ``w``).
+
+    The documentation says that wildcards stay as they are.
+    """
     return replace(pattern, segments=tuple(_wide_segment(s) for s in pattern.segments))
 
 
-def fullword(pattern: Pattern) -> Pattern:
+def fullword(pattern: Pattern, *, wide: bool = False) -> Pattern:
     """With something not alphanumeric before and after (modifier ``f``)."""
     first, last = pattern.segments[0], pattern.segments[-1]
     if any(e.left for e in first.edges) or any(not e.left for e in last.edges):
         raise PatternError("modifier f beside (B), (L) or (W)")
     segments = list(pattern.segments)
-    segments[0] = replace(first, edges=(Edge(Class.NOT_ALPHANUMERIC, left=True), *first.edges))
+    before, after = (Edge(Class.NOT_ALPHANUMERIC, left, wide=wide) for left in (True, False))
+    segments[0] = replace(first, edges=(before, *first.edges))
     last = segments[-1]
-    segments[-1] = replace(last, edges=(*last.edges, Edge(Class.NOT_ALPHANUMERIC, left=False)))
+    segments[-1] = replace(last, edges=(*last.edges, after))
     return replace(pattern, segments=tuple(segments))
 
 
 def _wide_segment(segment: Segment) -> Segment:
     elements: list[Element] = []
     for element in segment.elements:
-        match element:
-            case Literal(value):
-                _append(elements, Literal(_interleaved(value)))
-            case Choice(options, negated):
-                widened = tuple(tuple(_wide_option(option)) for option in options)
-                elements.append(Choice(widened, negated))
-            case _:
-                elements.append(element)
+        if isinstance(element, Choice):
+            widened = tuple(_wide_option(option) for option in element.options)
+            elements.append(Choice(widened, element.negated))
+        elif isinstance(element, Skip):
+            elements.append(Skip(2 * element.least, 2 * element.least))
+        else:
+            for piece in _wide_option((element,)):
+                _append(elements, piece)
     return replace(segment, elements=tuple(elements))
 
 
-def _wide_option(option: tuple[Literal | Masked, ...]) -> Iterator[Literal | Masked]:
+def _wide_option(option: tuple[Literal | Masked, ...]) -> tuple[Literal | Masked, ...]:
+    widened: list[Literal | Masked] = []
     for element in option:
-        yield Literal(_interleaved(element.value)) if isinstance(element, Literal) else element
+        if isinstance(element, Literal):
+            widened.append(Literal(_interleaved(element.value)))
+        else:
+            widened += [element, Literal(b"\0")]
+    return tuple(widened)
 
 
 def _interleaved(value: bytes) -> bytes:
-    widened = bytearray(2 * len(value))
-    widened[::2] = value
-    return bytes(widened)
+    interleaved = bytearray(2 * len(value))
+    interleaved[::2] = value
+    return bytes(interleaved)
+
+
+def with_case(pattern: Pattern, *, caseless: bool) -> Pattern:
+    """Whether upper and lower case of letters are told apart (modifier ``i``)."""
+    return replace(pattern, caseless=caseless)

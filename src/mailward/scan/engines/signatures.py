@@ -1,0 +1,167 @@
+"""The engine ``signatures``: ClamAV's text formats on Vectorscan.
+
+Preparing is in ``scan.signatures.build``; what is supported, and how a signature is found, in
+``docs/signatures.md``.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+
+from mailward.definitions.model import ShardKind
+from mailward.scan.engine import Hit, Preparation, Source
+from mailward.scan.engines.hash_table import ALGORITHMS, NAMES_FILE, Names, Table, table_file
+from mailward.scan.part import Part
+from mailward.scan.processor import processor
+from mailward.scan.signatures import executable, filetype, reading, sealed
+from mailward.scan.signatures.digests import Of
+from mailward.scan.signatures.evaluation import Evaluator
+from mailward.scan.signatures.filetype import Target
+from mailward.scan.signatures.pieces import OUTERMOST, Pieces
+from mailward.scan.signatures.prepared_files import (
+    INDEX_FILE,
+    LINES_FILE,
+    SUFFIXES,
+    UNWANTED_MARK,
+)
+from mailward.scan.signatures.sealed import Sealed
+from mailward.scan.signatures.signature import Signature
+from mailward.scan.signatures.subject import Subject
+from mailward.scan.signatures.views import Containers, views
+
+_EVALUATORS_MAX = 4096
+"""Signatures kept ready in each process: those that mail often seems to match."""
+
+
+class SignaturesEngine:
+    """Reads ``clamav`` shards."""
+
+    name = "signatures"
+    kinds = frozenset({ShardKind.CLAMAV})
+
+    def fingerprint(self) -> str:
+        """Vectorscan, the files' format, and the processor that Vectorscan compiles for."""
+        return f"{version('hyperscan')}.{sealed.FORMAT}.{processor()}"
+
+    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+        """Choose and compile what is looked for."""
+        # Here, because numpy would cost every worker 20 MB that only preparing needs.
+        from mailward.scan.signatures.build import build
+
+        return build(sources, into)
+
+    def load(self, prepared: Path) -> "SignaturesDetector":
+        """Map what is shared and copy Vectorscan's databases: some 40 ms for 180,000 signatures."""
+        return SignaturesDetector(prepared)
+
+
+class SignaturesDetector:
+    """Looks for pieces, and evaluates the signatures whose pieces it found."""
+
+    def __init__(self, prepared: Path) -> None:
+        self._files = ExitStack()
+        self._evaluators: dict[int, Evaluator] = {}
+        self._containers = Containers()
+        try:
+            self._open(prepared)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, prepared: Path) -> None:
+        opened = self._files.enter_context
+        index = json.loads(opened(closing(Sealed(prepared / INDEX_FILE))).slice(0))
+        self._groups = {int(group): places for group, places in index["groups"].items()}
+        self._lines = opened(closing(Sealed(prepared / LINES_FILE)))
+        self._pieces = {
+            (target, container): opened(closing(Pieces(prepared, (target, container))))
+            for target, container in index["scopes"]
+        }
+        names = opened(closing(Names(prepared / NAMES_FILE)))
+        self._tables = [
+            opened(closing(Table(prepared / table_file(width), width, names)))
+            for width in ALGORITHMS
+        ]
+
+    def scan(self, part: Part, timeout_s: float) -> Sequence[Hit]:
+        """All signatures that match the part in one of its forms. Raises ScanTimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        found = dict.fromkeys(self._by_digest(part.data, Of.FILE))
+        kind = filetype.identify(part.data, part)
+        if kind.target is Target.PE:
+            found |= dict.fromkeys(self._by_section(part.data))
+        containers = self._containers.of(part)
+        for view in views(part, kind):
+            subject = Subject(view.data, deadline, lambda: executable.parse(part.data), containers)
+            for hit in self._by_content(subject, view.targets):
+                found[hit] = None
+        if found and self._by_digest(part.data, Of.FALSE_POSITIVE):
+            return []
+        return list(found)
+
+    def _by_digest(self, data: bytes, of: Of) -> list[Hit]:
+        size = len(data)
+        found = []
+        for table in self._tables:
+            keys = [key for key in (of.key(size), of.key(None)) if table.may_hold(key)]
+            if keys:
+                digest = hashlib.new(table.algorithm, data, usedforsecurity=False).digest()
+                found += [_hit(name) for key in keys for name in table.find(digest, key)]
+        return found
+
+    def _by_section(self, data: bytes) -> Iterator[Hit]:
+        layout = executable.parse(data)
+        sizes = {section.size for section in layout.sections} if layout is not None else set()
+        keys = {size: (Of.SECTION.key(size), Of.SECTION.key(None)) for size in sizes}
+        for table in self._tables:
+            if layout is None or not any(map(table.may_hold, chain(*keys.values()))):
+                continue
+            for size, digest in executable.section_hashes(data, layout, table.algorithm):
+                for key in keys[size]:
+                    yield from (_hit(name) for name in table.find(digest, key))
+
+    def _by_content(self, subject: Subject, targets: Sequence[int]) -> Iterator[Hit]:
+        nearest = subject.containers[-1] if subject.containers else OUTERMOST
+        for scope in [(target, inside) for target in targets for inside in ("", nearest)]:
+            pieces = self._pieces.get(scope)
+            if pieces is None:
+                continue
+            candidates = pieces.candidates(subject.data, subject.is_late)
+            subject.check_time()
+            for place in candidates:
+                evaluator = self._evaluators.get(place) or self._evaluator(place)
+                if evaluator.matches(subject):
+                    yield evaluator.hit
+
+    def _evaluator(self, place: int) -> Evaluator:
+        if len(self._evaluators) >= _EVALUATORS_MAX:
+            self._evaluators.clear()
+        signature, suffix = self._read(place)
+        hit = Hit(
+            signature.name, suspicious=suffix in reading.UNWANTED, signatures=(signature.name,)
+        )
+        evaluator = Evaluator(signature, hit, self._members)
+        self._evaluators[place] = evaluator
+        return evaluator
+
+    def _members(self, group: int) -> list[Signature]:
+        return [self._read(place)[0] for place in self._groups.get(group, ())]
+
+    def _read(self, place: int) -> tuple[Signature, str]:
+        line = self._lines.line(place).decode("latin-1")
+        suffix = SUFFIXES[line[0]]
+        return reading.BODIES[suffix](line[1:]), suffix
+
+    def close(self) -> None:
+        """Let go of the files. May be repeated."""
+        self._files.close()
+
+
+def _hit(marked: str) -> Hit:
+    name = marked.removeprefix(UNWANTED_MARK)
+    return Hit(name, suspicious=marked != name, signatures=(name,))

@@ -1,0 +1,144 @@
+"""Which piece of a signature to look for: one that each file it matches must have, and few others.
+
+A logical signature that needs all of its subsignatures is looked for by the rarest piece of the
+rarest one; where one of several is enough, each of them has a piece.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mailward.scan.signatures import expression as logic
+from mailward.scan.signatures.errors import MalformedError
+from mailward.scan.signatures.expression import Both, Counted, Either, Expression, Leaf
+from mailward.scan.signatures.offsets import NUMBER_MAX, Base, Offset
+from mailward.scan.signatures.pattern import (
+    FIXED_MIN,
+    Literal,
+    Pattern,
+    element_lengths,
+)
+from mailward.scan.signatures.rarity import rarest
+from mailward.scan.signatures.signature import Body, Compare, Macro, Regex, Signature
+
+RUN_MAX = 256
+"""Bytes around a piece that are compared at once; longer ones differ before that."""
+
+
+_AT_ONE_PLACE = 48
+"""How much rarer (in steps of ``rarity``) a piece counts that can be at one place only: what is
+found elsewhere is dismissed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A piece, the literal that it was cut from, and where in a file that may begin."""
+
+    piece: bytes
+    caseless: bool
+    run: bytes
+    """What must be there around the piece, in lower case if ``caseless``."""
+    back: int
+    """Bytes from the run's begin to the piece's end."""
+    low: int = 0
+    high: int = NUMBER_MAX
+    """Where the run may begin, as far as that is known without the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A literal of a pattern."""
+
+    subsignature: int
+    pattern: int
+    value: bytes
+    caseless: bool
+    window: tuple[int, int]
+
+
+def anchors(signatures: Sequence[Signature]) -> list[tuple[Anchor, ...] | MalformedError]:
+    """For each signature its anchors, or why it has none."""
+    runs = [list(_runs(signature)) for signature in signatures]
+    best = iter(rarest([run.value for several in runs for run in several]))
+    return [
+        _chosen(signature, [_rated(run, *next(best)) for run in several])
+        for signature, several in zip(signatures, runs, strict=True)
+    ]
+
+
+def _rated(run: _Run, rarity: int, place: int, length: int) -> "_Rated":
+    return run, rarity + _AT_ONE_PLACE * (run.window[0] == run.window[1]), place, length
+
+
+_Rated = tuple[_Run, int, int, int]
+"""A run with the rarity, the place and the length of its rarest piece."""
+
+
+def _chosen(signature: Signature, rated: list[_Rated]) -> tuple[Anchor, ...] | MalformedError:
+    by_pattern: dict[tuple[int, int], _Rated] = {}
+    for one in rated:
+        key = one[0].subsignature, one[0].pattern
+        if key not in by_pattern or one[1] > by_pattern[key][1]:
+            by_pattern[key] = one
+    costs: dict[int, float] = {}
+    for (subsignature, _), one in by_pattern.items():
+        costs[subsignature] = costs.get(subsignature, 0.0) + 2.0 ** (-one[1] / 8)
+    cheapest = logic.cheapest(_matchable(signature.expression, signature), costs)
+    if cheapest is None:
+        return MalformedError("it would match files in which none of its subsignatures does")
+    return tuple(_anchor(one) for key, one in by_pattern.items() if key[0] in cheapest[1])
+
+
+def _anchor(rated: _Rated) -> Anchor:
+    run, _, place, length = rated
+    caseless = run.caseless
+    cut = max(0, place + length - RUN_MAX)
+    value = run.value[cut : cut + RUN_MAX]
+    piece = run.value[place : place + length]
+    if caseless:
+        piece, value = piece.lower(), value.lower()
+    low, high = run.window
+    return Anchor(
+        piece, caseless, value, place + length - cut, low + cut, min(high + cut, NUMBER_MAX)
+    )
+
+
+def _matchable(expression: Expression, signature: Signature) -> Expression:
+    """With those that are looked for only after others replaced by these."""
+    match expression:
+        case Leaf(index):
+            match signature.subsignatures[index]:
+                case Regex(trigger):
+                    return _matchable(trigger, signature)
+                case Compare(trigger):
+                    return Leaf(trigger)
+                case Macro():
+                    return _matchable(Leaf(index - 1), signature)
+            return expression
+        case Both(left, right):
+            return Both(_matchable(left, signature), _matchable(right, signature))
+        case Either(left, right):
+            return Either(_matchable(left, signature), _matchable(right, signature))
+        case Counted(inner, sign, number, distinct):
+            return Counted(_matchable(inner, signature), sign, number, distinct)
+
+
+def _runs(signature: Signature) -> Iterator[_Run]:
+    for number, subsignature in enumerate(signature.subsignatures):
+        if isinstance(subsignature, Body):
+            for at, pattern in enumerate(subsignature.patterns):
+                yield from _runs_of(number, at, pattern, subsignature.offset)
+
+
+def _runs_of(number: int, at: int, pattern: Pattern, offset: Offset) -> Iterator[_Run]:
+    absolute = offset.base is Base.START
+    low, high = (offset.number, offset.number + offset.shift) if absolute else (0, NUMBER_MAX)
+    for place, segment in enumerate(pattern.segments):
+        for element in segment.elements:
+            if isinstance(element, Literal) and len(element.value) >= FIXED_MIN:
+                yield _Run(number, at, element.value, pattern.caseless, (low, high))
+            least, most = element_lengths(element)
+            low, high = low + least, min(high + most, NUMBER_MAX)
+        if place < len(pattern.gaps):
+            gap = pattern.gaps[place]
+            low += gap.least
+            high = NUMBER_MAX if gap.most is None else min(high + gap.most, NUMBER_MAX)

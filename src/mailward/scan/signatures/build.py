@@ -1,0 +1,142 @@
+"""From shards to prepared files: lines, pieces, tables of digests.
+
+What they are called is in ``prepared_files``, their formats where they are read.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from mailward.definitions.model import ShardKind
+from mailward.scan.engine import Preparation, Source
+from mailward.scan.engines.hash_build import build as build_tables
+from mailward.scan.signatures import digests, piece_build, reading, sealed
+from mailward.scan.signatures.anchors import Anchor, anchors
+from mailward.scan.signatures.errors import MalformedError, UnsupportedError
+from mailward.scan.signatures.evaluation import compile_regex
+from mailward.scan.signatures.pieces import Scope
+from mailward.scan.signatures.prepared_files import (
+    INDEX_FILE,
+    LETTERS,
+    LINES_FILE,
+    UNWANTED_MARK,
+)
+from mailward.scan.signatures.reading import Ignored, Line, Tally
+from mailward.scan.signatures.signature import Regex, Signature
+
+_TOGETHER = 4096
+"""Signatures whose pieces are chosen at once."""
+
+_DIGESTS_FILE = "digests"
+"""On the way to the tables."""
+
+
+def build(sources: Sequence[Source], into: Path) -> Preparation:
+    """Write prepared files into ``into``. Raises FormatError or OSError."""
+    tally = Tally()
+    ignored = _ignored(sources, tally)
+    used = [s for s in sources if reading.suffix_of(s) not in reading.IGNORED]
+    builder = _Builder(into, tally, ignored)
+    builder.read(reading.lines(used, tally))
+    builder.finish()
+    return Preparation(
+        tally.active.total(),
+        tuple(tally.refused),
+        tally.unnamed,
+        kinds=dict(sorted(tally.active.items())),
+        unsupported=dict(sorted(tally.unsupported.items())),
+    )
+
+
+def _ignored(sources: Sequence[Source], tally: Tally) -> Ignored:
+    ignored = Ignored()
+    lists = [s for s in sources if reading.suffix_of(s) in reading.IGNORED]
+    for line in reading.lines(lists, tally):
+        try:
+            ignored.add(line)
+        except MalformedError as e:
+            tally.refuse(line, str(e))
+        else:
+            tally.active[line.suffix[1:]] += 1
+    return ignored
+
+
+class _Builder:
+    def __init__(self, into: Path, tally: Tally, ignored: Ignored) -> None:
+        self._into = into
+        self._tally = tally
+        self._ignored = ignored
+        self._lines = bytearray()
+        self._seen: set[str] = set()
+        self._anchors: dict[Scope, list[tuple[int, Anchor]]] = defaultdict(list)
+        self._groups: dict[int, list[int]] = defaultdict(list)
+
+    def read(self, lines: Iterator[Line]) -> None:
+        with (self._into / _DIGESTS_FILE).open("w", encoding="latin-1") as file:
+            while batch := list(islice(lines, _TOGETHER)):
+                bodies = []
+                for line in batch:
+                    if line.text in self._seen:
+                        continue  # in two shards: the same signature
+                    self._seen.add(line.text)
+                    of = digests.KINDS.get(line.suffix)
+                    if of is not None:
+                        self._add_digest(line, of, file.write)
+                    elif (signature := reading.body(line, self._tally)) is not None:
+                        bodies.append((line, signature))
+                self._add(bodies)
+
+    def _add_digest(self, line: Line, of: digests.Of, write) -> None:  # type: ignore[no-untyped-def]
+        try:
+            digest, size, name = digests.read(line.text, of)
+        except MalformedError as e:
+            self._tally.refuse(line, str(e))
+        except UnsupportedError as e:
+            self._tally.unsupported[str(e)] += 1
+        else:
+            if self._ignored.has(name, line):
+                self._tally.unsupported["ignored by the set itself"] += 1
+                return
+            write(f"{digest}:{size}:{_marked(name, line.suffix)}\n")
+            self._tally.active[line.suffix[1:]] += 1
+
+    def _add(self, bodies: list[tuple[Line, Signature]]) -> None:
+        found = anchors([signature for _, signature in bodies])
+        for (line, signature), several in zip(bodies, found, strict=True):
+            if self._ignored.has(signature.name, line):
+                self._tally.unsupported["ignored by the set itself"] += 1
+                continue
+            if isinstance(several, MalformedError):
+                self._tally.refuse(line, str(several))
+                continue
+            try:
+                for subsignature in signature.subsignatures:
+                    if isinstance(subsignature, Regex):
+                        compile_regex(subsignature)
+            except UnsupportedError as e:
+                self._tally.unsupported[str(e)] += 1
+                continue
+            self._tally.active[line.suffix[1:]] += 1
+            place = len(self._lines)
+            self._lines += f"{LETTERS[line.suffix]}{line.text}\n".encode("latin-1")
+            if signature.group is not None:
+                self._groups[signature.group].append(place)
+            else:
+                scope = signature.target, signature.container
+                self._anchors[scope] += [(place, anchor) for anchor in several]
+
+    def finish(self) -> None:
+        for scope, several in sorted(self._anchors.items()):
+            piece_build.write(self._into, scope, several)
+        sealed.write(self._into / LINES_FILE, bytes(self._lines))
+        temporary = self._into / _DIGESTS_FILE
+        build_tables([Source(_DIGESTS_FILE, ShardKind.HASHES, temporary)], self._into)
+        temporary.unlink()
+        index = {"scopes": sorted(self._anchors), "groups": self._groups}
+        sealed.write(self._into / INDEX_FILE, json.dumps(index).encode())
+
+
+def _marked(name: str, suffix: str) -> str:
+    return UNWANTED_MARK + name if suffix in reading.UNWANTED else name

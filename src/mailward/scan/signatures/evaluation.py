@@ -1,0 +1,236 @@
+"""Whether a signature matches a buffer: its attributes, then its expression, subsignature by
+subsignature as far as it asks for them.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pcre2
+
+from mailward.scan.engine import Hit, ScanTimeoutError
+from mailward.scan.signatures import expression as logic
+from mailward.scan.signatures.errors import UnsupportedError
+from mailward.scan.signatures.matcher import PLACES_MAX, Matcher
+from mailward.scan.signatures.offsets import ANYWHERE, Base
+from mailward.scan.signatures.signature import (
+    Body,
+    Compare,
+    Macro,
+    Regex,
+    Signature,
+)
+from mailward.scan.signatures.subject import Subject
+
+REGEX_STEPS_MAX = 1_000_000
+"""PCRE2's match limit, ten times clamd's PCREMatchLimit: some 20 ms. A part for which an expression
+needs more is unscannable."""
+
+_FLAGS = {
+    "i": pcre2.IGNORECASE,
+    "m": pcre2.MULTILINE,
+    "s": pcre2.DOTALL,
+    "x": pcre2.VERBOSE,
+}
+_INLINE = {"U": "(?U)", "A": r"\G"}
+
+Members = Callable[[int], Sequence[Signature]]
+"""The signatures of a macro group."""
+
+
+def compile_regex(regex: Regex) -> "pcre2.Pattern[bytes]":
+    """Raises UnsupportedError if PCRE2 does not take it."""
+    if "E" in regex.flags:
+        raise UnsupportedError("a regular expression with flag E")
+    if "(*" in regex.source[:2] or "(?C" in regex.source:
+        raise UnsupportedError("a regular expression that sets options of PCRE")
+    before = "".join(inline for flag, inline in _INLINE.items() if flag in regex.flags)
+    source = f"(*LIMIT_MATCH={REGEX_STEPS_MAX}){before}{regex.source}"
+    flags = 0
+    for flag, value in _FLAGS.items():
+        flags |= value if flag in regex.flags else 0
+    try:
+        return pcre2.compile(source.encode("latin-1"), flags)
+    except (pcre2.PatternError, pcre2.LibraryError) as e:
+        raise UnsupportedError("a regular expression that PCRE2 does not take") from e
+
+
+class Evaluator:
+    """One signature, ready to be evaluated; what it needs is compiled when it is first used."""
+
+    def __init__(self, signature: Signature, hit: Hit, members: Members = lambda _: ()) -> None:
+        self.signature = signature
+        self.hit = hit
+        self._members = members
+        self._expression = logic.ordered(signature.expression, self._rank)
+        self._compiled: dict[int, list[Matcher] | pcre2.Pattern[bytes]] = {}
+
+    def _rank(self, index: int) -> int:
+        """How long it takes to see that a subsignature does not match, roughly."""
+        subsignature = self.signature.subsignatures[index]
+        if not isinstance(subsignature, Body):
+            return 1000
+        if subsignature.offset.base is not Base.ANYWHERE:
+            return 1
+        return 10 * sum(len(pattern.segments) for pattern in subsignature.patterns)
+
+    def matches(self, subject: Subject) -> bool:
+        """Whether it matches. Raises ScanTimeoutError."""
+        signature = self.signature
+        if signature.file_size is not None and len(subject.data) not in signature.file_size:
+            return False
+        if signature.intermediates and not _lies_in(signature.intermediates, subject.containers):
+            return False
+        if not self._fits_layout(subject):
+            return False
+        counts: dict[int, tuple[int, int]] = {}
+
+        def count(index: int, limit: int) -> int:
+            known, up_to = counts.get(index, (0, 0))
+            if known >= up_to < limit:
+                known = self._count(index, subject, count, limit)
+                counts[index] = known, limit
+            return known
+
+        return logic.evaluate(self._expression, count)
+
+    def _fits_layout(self, subject: Subject) -> bool:
+        entry, sections = self.signature.entry_point, self.signature.sections
+        if entry is None and sections is None:
+            return True
+        layout = subject.layout
+        if layout is None:
+            return False
+        if entry is not None and (layout.entry_point is None or layout.entry_point not in entry):
+            return False
+        return sections is None or len(layout.sections) in sections
+
+    def _count(self, index: int, subject: Subject, count: logic.Count, limit: int) -> int:
+        subject.check_time()
+        match self.signature.subsignatures[index]:
+            case Body() as body:
+                return len(self._places(index, body, subject, limit))
+            case Regex() as regex:
+                return self._count_regex(index, regex, subject, count)
+            case Compare() as compare:
+                return self._compare(compare, subject)
+            case Macro() as macro:
+                return self._count_macro(index, macro, subject)
+
+    def _places(
+        self, index: int, body: Body, subject: Subject, limit: int = PLACES_MAX
+    ) -> list[int]:
+        window = subject.window(body.offset)
+        if window is None:
+            return []
+        matchers = self._compiled.get(index)
+        if not isinstance(matchers, list):
+            matchers = self._compiled[index] = [Matcher(pattern) for pattern in body.patterns]
+        if len(matchers) == 1:
+            return matchers[0].places(subject, window, limit)
+        return sorted({place for one in matchers for place in one.places(subject, window, limit)})
+
+    # --- regular expressions ---
+
+    def _count_regex(self, index: int, regex: Regex, subject: Subject, count: logic.Count) -> int:
+        if not logic.evaluate(regex.trigger, count):
+            return 0
+        window = subject.window(regex.offset)
+        if window is None or window[0] > len(subject.data):
+            return 0
+        compiled = self._compiled.get(index)
+        if compiled is None or isinstance(compiled, list):
+            compiled = self._compiled[index] = compile_regex(regex)
+        try:
+            return _search(compiled, regex, subject, window)
+        except pcre2.LibraryError as e:
+            raise ScanTimeoutError(
+                f"the regular expression of {self.signature.name} needs too many steps"
+            ) from e
+
+    # --- comparisons and macros ---
+
+    def _first(self, index: int, subject: Subject) -> int | None:
+        """Where a body subsignature first matches."""
+        subsignature = self.signature.subsignatures[index]
+        if not isinstance(subsignature, Body):
+            return None
+        places = self._places(index, subsignature, subject, 1)
+        return places[0] if places else None
+
+    def _compare(self, compare: Compare, subject: Subject) -> int:
+        first = self._first(compare.trigger, subject)
+        if first is None or first + compare.distance < 0:
+            return 0
+        start = first + compare.distance
+        value = number_at(subject.data[start : start + compare.width], compare)
+        return int(
+            value is not None
+            and all(_compared(value, sign, other) for sign, other in compare.comparisons)
+        )
+
+    def _count_macro(self, index: int, macro: Macro, subject: Subject) -> int:
+        before = self.signature.subsignatures[index - 1]
+        if not isinstance(before, Body):
+            return 0
+        starts = self._places(index - 1, before, subject)
+        bodies = [
+            Matcher(pattern)
+            for member in self._members(macro.group)
+            for body in member.subsignatures
+            if isinstance(body, Body)
+            for pattern in body.patterns
+        ]
+        return sum(
+            bool(matcher.places(subject, (start + macro.least, start + macro.most), 1))
+            for start in starts
+            for matcher in bodies
+        )
+
+
+def _search(
+    compiled: "pcre2.Pattern[bytes]", regex: Regex, subject: Subject, window: tuple[int, int]
+) -> int:
+    data, (low, high) = subject.data, window
+    if "e" in regex.flags and regex.offset.shift:
+        data = data[:high]
+    anywhere = regex.offset == ANYWHERE
+    if "g" in regex.flags:
+        return sum(1 for found in compiled.finditer(data, low) if found.start() <= high)
+    if not anywhere and "r" not in regex.flags and not regex.offset.shift:
+        return int(compiled.match(data, low) is not None)
+    found = compiled.search(data, low)
+    return int(found is not None and found.start() <= high)
+
+
+def number_at(digits: bytes, compare: Compare) -> int | None:
+    """The number that is written there; None if it is none, or too short where it must not be."""
+    if len(digits) < compare.width and compare.exact:
+        return None
+    if compare.base == "i":
+        return int.from_bytes(digits, "little" if compare.little_endian else "big")
+    if compare.little_endian:
+        digits = digits[::-1]
+    text = digits.decode("latin-1").strip()
+    base = {"h": 16, "d": 10, "a": 16 if text[:2].lower() == "0x" else 10}[compare.base]
+    allowed = "0123456789abcdefABCDEF" if base == 16 else "0123456789"
+    prefix = text[2:] if base == 16 and text[:2].lower() == "0x" else text
+    taken = prefix[: len(prefix) - len(prefix.lstrip(allowed))]
+    if not taken or (compare.exact and len(taken) < len(prefix)):
+        return None
+    return int(taken, base)
+
+
+def _lies_in(types: Sequence[str], containers: Sequence[str]) -> bool:
+    """Whether the nearest containers are of these types, the nearest last."""
+    if len(types) > len(containers):
+        return False
+    pairs = zip(types, containers[-len(types) :], strict=True)
+    return all(wanted in ("CL_TYPE_ANY", there) for wanted, there in pairs)
+
+
+def _compared(value: int, sign: str, other: int) -> bool:
+    match sign:
+        case "=":
+            return value == other
+        case ">":
+            return value > other
+    return value < other

@@ -1,0 +1,238 @@
+"""Logical expressions: ``0&(1|2)&((3|4)>2,2)&5=0``, read and evaluated.
+
+The language is that of https://docs.clamav.net/manual/Signatures/LogicalSignatures.html. What the
+documentation leaves open is as clamscan 1.4.6 does it: ``&`` and ``|`` bind alike and to the right,
+so ``0|1&2`` is ``0|(1&2)`` and ``2&1|0`` is ``2&(1|0)``; a block in which an ``&`` is not fulfilled
+has no matches to count.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+TEXT_MAX = 4096
+DEPTH_MAX = 32
+"""Parentheses in each other: ClamAV's own signatures have four."""
+TERMS_MAX = 256
+INDEX_MAX = 64
+"""Subsignatures of one signature, as for ClamAV."""
+
+
+class ExpressionError(ValueError):
+    """An expression that is none, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A subsignature, by its number."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """``&``."""
+
+    left: "Expression"
+    right: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """``|``."""
+
+    left: "Expression"
+    right: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """``=n``, ``>n``, ``<n``: how many matches there are, of ``distinct`` subsignatures or more."""
+
+    inner: "Expression"
+    sign: str
+    number: int
+    distinct: int = 0
+
+    def holds(self, count: int) -> bool:
+        """Whether so many matches are right."""
+        match self.sign:
+            case "=":
+                return count == self.number
+            case ">":
+                return count > self.number
+        return count < self.number
+
+
+Expression = Leaf | Both | Either | Counted
+
+_TOKEN = re.compile(r"([0-9]{1,6})|([&|()])|([=<>])([0-9]{1,9})(?:,([0-9]{1,9}))?")
+
+
+def parse(text: str) -> Expression:
+    """Read an expression. Raises ExpressionError."""
+    if len(text) > TEXT_MAX:
+        raise ExpressionError(f"an expression of more than {TEXT_MAX} characters")
+    reader = _Reader(text)
+    expression = reader.expression(0)
+    if reader.peek() is not None:
+        raise ExpressionError(f"at character {reader.at + 1}: {text[reader.at]!r} is too much")
+    return expression
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self._terms = 0
+
+    def peek(self) -> re.Match[str] | None:
+        if self.at == len(self.text):
+            return None
+        token = _TOKEN.match(self.text, self.at)
+        if token is None:
+            raise ExpressionError(
+                f"at character {self.at + 1}: cannot read {self.text[self.at : self.at + 10]!r}"
+            )
+        return token
+
+    def _take(self) -> re.Match[str] | None:
+        token = self.peek()
+        if token is not None:
+            self.at = token.end()
+        return token
+
+    def expression(self, depth: int) -> Expression:
+        terms = [self._term(depth)]
+        operators: list[str] = []
+        while (token := self.peek()) is not None and token[2] in ("&", "|"):
+            self._take()
+            operators.append(token[2])
+            terms.append(self._term(depth))
+        result = terms.pop()
+        while operators:
+            kind = Both if operators.pop() == "&" else Either
+            result = kind(terms.pop(), result)
+        return result
+
+    def _term(self, depth: int) -> Expression:
+        self._terms += 1
+        if self._terms > TERMS_MAX:
+            raise ExpressionError(f"an expression of more than {TERMS_MAX} terms")
+        token = self._take()
+        if token is not None and token[1]:
+            term: Expression = Leaf(int(token[1]))
+        elif token is not None and token[2] == "(":
+            if depth == DEPTH_MAX:
+                raise ExpressionError(f"parentheses more than {DEPTH_MAX} deep")
+            term = self.expression(depth + 1)
+            closing = self._take()
+            if closing is None or closing[2] != ")":
+                raise ExpressionError("a parenthesis that is not closed")
+        else:
+            raise ExpressionError("a subsignature's number is missing")
+        while (token := self.peek()) is not None and token[3]:
+            self._take()
+            term = Counted(term, token[3], int(token[4]), int(token[5] or 0))
+        return term
+
+
+def ordered(expression: Expression, rank: Callable[[int], int]) -> Expression:
+    """The same, with what is quickly found not to hold before what takes longer.
+
+    ``rank``: of a subsignature, the higher the longer.
+    """
+    match expression:
+        case Leaf():
+            return expression
+        case Counted(inner, sign, number, distinct):
+            return Counted(ordered(inner, rank), sign, number, distinct)
+        case Either(left, right):
+            return Either(ordered(left, rank), ordered(right, rank))
+        case Both():
+            terms = sorted(_conjuncts(expression, rank), key=lambda term: _rank(term, rank))
+            result = terms.pop()
+            while terms:
+                result = Both(terms.pop(), result)
+            return result
+
+
+def _conjuncts(expression: Expression, rank: Callable[[int], int]) -> list[Expression]:
+    if isinstance(expression, Both):
+        return _conjuncts(expression.left, rank) + _conjuncts(expression.right, rank)
+    return [ordered(expression, rank)]
+
+
+def _rank(expression: Expression, rank: Callable[[int], int]) -> int:
+    return sum(rank(index) for index in indices(expression))
+
+
+def indices(expression: Expression) -> frozenset[int]:
+    """The subsignatures that it names."""
+    match expression:
+        case Leaf(index):
+            return frozenset({index})
+        case Counted(inner):
+            return indices(inner)
+        case Both(left, right) | Either(left, right):
+            return indices(left) | indices(right)
+
+
+Count = Callable[[int, int], int]
+"""How often a subsignature matches, counted up to a limit that is at least 1."""
+
+
+def evaluate(expression: Expression, count: Count) -> bool:
+    """Whether it holds. ``count`` is asked as seldom and for as little as possible."""
+    match expression:
+        case Leaf(index):
+            return count(index, 1) > 0
+        case Both(left, right):
+            return evaluate(left, count) and evaluate(right, count)
+        case Either(left, right):
+            return evaluate(left, count) or evaluate(right, count)
+        case Counted(inner, _, number, distinct):
+            # One more than the number is as good as a million more, in each comparison.
+            matches, which = _counted(inner, count, number + 1)
+            return expression.holds(matches) and len(which) >= distinct
+
+
+def _counted(expression: Expression, count: Count, limit: int) -> tuple[int, frozenset[int]]:
+    """How many matches it has, of which subsignatures; none if it does not hold."""
+    match expression:
+        case Leaf(index):
+            found = count(index, limit)
+            return (found, frozenset({index})) if found else (0, frozenset())
+        case Both(left, right) | Either(left, right):
+            sides = _counted(left, count, limit), _counted(right, count, limit)
+            if isinstance(expression, Both) and not all(found for found, _ in sides):
+                return 0, frozenset()
+            return sides[0][0] + sides[1][0], sides[0][1] | sides[1][1]
+        case Counted(inner, _, number, distinct):
+            found, which = _counted(inner, count, max(limit, number + 1))
+            right_number = expression.holds(found) and len(which) >= distinct
+            return (found, which) if right_number else (0, frozenset())
+
+
+def cheapest(
+    expression: Expression, costs: Mapping[int, float]
+) -> tuple[float, frozenset[int]] | None:
+    """Subsignatures of which one matches whenever it holds, as cheap together as possible.
+
+    ``costs``: of the subsignatures that can be looked for. None if it may hold where none of these
+    matches.
+    """
+    match expression:
+        case Leaf(index):
+            return (costs[index], frozenset({index})) if index in costs else None
+        case Both(left, right):
+            sides = [s for s in (cheapest(left, costs), cheapest(right, costs)) if s is not None]
+            return min(sides, key=lambda side: side[0]) if sides else None
+        case Either(left, right):
+            first, second = cheapest(left, costs), cheapest(right, costs)
+            if first is None or second is None:
+                return None
+            return first[0] + second[0], first[1] | second[1]
+        case Counted(inner, sign, number):
+            may_be_none = sign == "<" or (sign == "=" and number == 0)
+            return None if may_be_none else cheapest(inner, costs)

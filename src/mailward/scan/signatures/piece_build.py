@@ -1,0 +1,50 @@
+"""Compile the pieces of a scope's signatures: the format is that of ``pieces``."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import hyperscan
+
+from mailward.scan.signatures import sealed
+from mailward.scan.signatures.anchors import Anchor
+from mailward.scan.signatures.pieces import ENTRY, NUMBER, Scope, file_names
+
+
+def write(into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]]) -> int:
+    """Compile the pieces of a scope's signatures, each with the place of its line.
+
+    How many different pieces there are.
+    """
+    by_piece: dict[tuple[bytes, bool], list[tuple[int, Anchor]]] = defaultdict(list)
+    for line, anchor in anchors:
+        by_piece[anchor.piece, anchor.caseless].append((line, anchor))
+    ordered = sorted(by_piece)
+    bounds, entries = bytearray(NUMBER.pack(len(ordered))), bytearray()
+    for key in ordered:
+        bounds += NUMBER.pack(len(entries))
+        for line, anchor in by_piece[key]:
+            run = anchor.run
+            entries += ENTRY.pack(
+                line, anchor.low, anchor.high, anchor.back, len(run), anchor.caseless
+            )
+            entries += run
+    bounds += NUMBER.pack(len(entries))
+    compiled, described = file_names(scope)
+    sealed.write(into / compiled, hyperscan.dumpb(_compiled(ordered)))
+    sealed.write(into / described, bytes(bounds + entries))
+    return len(ordered)
+
+
+def _compiled(pieces: list[tuple[bytes, bool]]) -> hyperscan.Database:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    # As expressions: the binding's literals end at a NUL.
+    database.compile(
+        expressions=[b"".join(rb"\x%02x" % byte for byte in piece) for piece, _ in pieces],
+        ids=list(range(len(pieces))),
+        flags=[
+            hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if caseless else 0)
+            for _, caseless in pieces
+        ],
+    )
+    return database

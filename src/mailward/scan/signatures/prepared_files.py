@@ -1,0 +1,15 @@
+"""What prepared files are called, and what all who read and write them have to know.
+
+``lines`` has the line of every signature that looks into files, after a letter that says how it is
+read; ``index`` what there is. The others are described in ``pieces`` and ``engines.hash_table``.
+"""
+
+LINES_FILE = "lines"
+INDEX_FILE = "index"
+
+LETTERS = {".ndb": "N", ".ndu": "n", ".ldb": "L", ".ldu": "l", ".db": "D"}
+"""Before a line, by the suffix of the file that it was in."""
+SUFFIXES = {letter: suffix for suffix, letter in LETTERS.items()}
+
+UNWANTED_MARK = "?"
+"""Before the name of a digest that finds what is merely suspicious."""

@@ -1,0 +1,186 @@
+"""One segment of a pattern, found in data: a literal is looked for, a regular expression confirms.
+
+Segments have no gaps of varying length, so their regular expressions take time that grows with
+their own length and no further.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from mailward.scan.signatures.pattern import (
+    Choice,
+    Class,
+    Edge,
+    Element,
+    Literal,
+    Masked,
+    Segment,
+    Skip,
+    element_lengths,
+)
+from mailward.scan.signatures.subject import Subject
+
+_ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FORBIDDEN = {
+    (Class.NOT_ALPHANUMERIC, True): _ALPHANUMERIC,
+    (Class.NOT_ALPHANUMERIC, False): _ALPHANUMERIC,
+    (Class.BOUNDARY, True): b"!\"#$%&'()*+,:;=>?[\\]^`{|}~\x7f" + _ALPHANUMERIC,
+    (Class.BOUNDARY, False): b"\x00!#$%&()*+,.:;<?@[\\]^`{|}~\x7f" + _ALPHANUMERIC,
+    (Class.LINE, True): b"\t\x0b\x0c\r" + bytes(range(0x20, 0x80)),
+    (Class.LINE, False): b"\x00\t\x0b\x0c\r" + bytes(range(0x20, 0x80)),
+}
+"""Bytes that must not stand beside a segment, by class and side (True: before it): as clamscan
+1.4.6 has it, found by giving it all 256 on either side. ``(B)`` and ``(L)`` take more than the
+documentation says."""
+
+_NARROW = 64
+"""Places: so few are tried one by one, whatever is in the file."""
+
+
+class SegmentMatcher:
+    """Finds a segment."""
+
+    def __init__(self, segment: Segment, *, caseless: bool) -> None:
+        self.segment = segment
+        self.lengths = segment.lengths()
+        self.match = re.compile(_source(segment), _flags(caseless=caseless)).match
+        self.caseless = caseless
+        self.probe, self.distances = _probe(segment)
+        if caseless:
+            self.probe = self.probe.lower()
+        # When nothing but the literal is asked for, finding it is all there is to do.
+        self._plain = not segment.edges and len(segment.elements) == 1 and bool(self.probe)
+
+    def may_be_in(self, subject: Subject) -> bool:
+        """Whether its literal is anywhere."""
+        return self.probe in (subject.lower if self.caseless else subject.data)
+
+    def starts(self, subject: Subject, low: int, high: int) -> Iterator[int]:
+        """Where it begins, from ``low`` to ``high``, in order."""
+        data = subject.data
+        high = min(high, len(data) - self.lengths[0])
+        if high - low < _NARROW:
+            yield from (at for at in range(max(low, 0), high + 1) if self.match(data, at))
+            return
+        if not self.probe:
+            yield from self._everywhere(subject, low, high)
+            return
+        near, far = self.distances
+        haystack = subject.lower if self.caseless else data
+        at = haystack.find(self.probe, low + near)
+        tried = low - 1
+        while at >= 0 and at - far <= high:
+            for start in range(max(low, tried + 1, at - far), min(high, at - near) + 1):
+                tried = start
+                if self._plain or self.match(data, start):
+                    yield start
+            subject.check_time()
+            at = haystack.find(self.probe, at + 1)
+
+    def _everywhere(self, subject: Subject, low: int, high: int) -> Iterator[int]:
+        for start in range(low, high + 1):
+            if not start & 0xFFF:
+                subject.check_time()
+            if self.match(subject.data, start):
+                yield start
+
+    def ends(self, subject: Subject, start: int) -> frozenset[int]:
+        """Where matches that begin at ``start`` end: several if choices differ in length."""
+        least, most = self.lengths
+        if least == most:
+            return frozenset({start + least})
+        ends = {start}
+        for element in self.segment.elements:
+            ends = {e for at in ends for e in _element_ends(element, subject, at, self.caseless)}
+        after = [edge for edge in self.segment.edges if not edge.left]
+        if after:
+            follows = re.compile(_edge(after[0]), re.DOTALL).match
+            ends = {end for end in ends if follows(subject.data, end)}
+        return frozenset(ends)
+
+
+def _probe(segment: Segment) -> tuple[bytes, tuple[int, int]]:
+    """The longest literal, and how far after the segment's begin it is: least and most bytes."""
+    best, distances = b"", (0, 0)
+    near = far = 0
+    for element in segment.elements:
+        if isinstance(element, Literal) and len(element.value) > len(best):
+            best, distances = element.value, (near, far)
+        least, most = element_lengths(element)
+        near, far = near + least, far + most
+    return best, distances
+
+
+# --- regular expressions --------------------------------------------------------------------------
+
+
+def _flags(*, caseless: bool) -> int:
+    return re.DOTALL | (re.IGNORECASE if caseless else 0)
+
+
+def _source(segment: Segment) -> bytes:
+    before = b"".join(_edge(edge) for edge in segment.edges if edge.left)
+    after = b"".join(_edge(edge) for edge in segment.edges if not edge.left)
+    return before + b"".join(_element(element) for element in segment.elements) + after
+
+
+def _element(element: Element) -> bytes:
+    match element:
+        case Literal(value):
+            return re.escape(value)
+        case Masked(value, mask):
+            return _masked(value, mask)
+        case Skip(least):
+            return b".{%d}" % least
+        case Choice(options, negated):
+            alternatives = b"|".join(b"".join(_element(e) for e in option) for option in options)
+            if not negated:
+                return b"(?:" + alternatives + b")"
+            return b"(?!" + alternatives + b").{%d}" % element_lengths(element)[0]
+
+
+def _masked(value: int, mask: int) -> bytes:
+    if not mask:
+        return b"."
+    # Not in upper and lower case: of such a byte clamscan compares the bits alone.
+    fitting = bytes(byte for byte in range(256) if byte & mask == value)
+    return b"(?-i:" + _one_of(fitting) + b")"
+
+
+def _edge(edge: Edge) -> bytes:
+    if edge.wide:
+        word = _one_of(_ALPHANUMERIC) + rb"\x00"
+        if edge.negated:
+            return rb"(?:\A|(?<=%b))" % word if edge.left else rb"(?:\Z|(?=%b))" % word
+        return b"(?<!%b)" % word if edge.left else b"(?!%b)" % word
+    forbidden = _FORBIDDEN[edge.kind, edge.left]
+    if edge.negated:
+        forbidden = bytes(byte for byte in range(256) if byte not in forbidden)
+    return (b"(?<!%b)" if edge.left else b"(?!%b)") % (b"(?-i:" + _one_of(forbidden) + b")")
+
+
+def _one_of(these: bytes) -> bytes:
+    return b"[" + b"".join(rb"\x%02x" % byte for byte in these) + b"]"
+
+
+# --- every end ------------------------------------------------------------------------------------
+
+
+def _element_ends(element: Element, subject: Subject, at: int, caseless: bool) -> set[int]:
+    if isinstance(element, Choice) and not element.negated:
+        ends = set()
+        for option in element.options:
+            if _compiled(option, caseless=caseless)(subject.data, at):
+                ends.add(at + sum(element_lengths(e)[0] for e in option))
+        return ends
+    if _compiled((element,), caseless=caseless)(subject.data, at):
+        return {at + element_lengths(element)[0]}
+    return set()
+
+
+def _compiled(
+    elements: tuple[Element, ...], *, caseless: bool
+) -> Callable[[bytes, int], re.Match[bytes] | None]:
+    # re keeps what it compiled lately.
+    source = b"".join(_element(element) for element in elements)
+    return re.compile(source, _flags(caseless=caseless)).match

@@ -1,0 +1,48 @@
+"""What a signature is matched against: one buffer, what is known of it, and until when."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from mailward.scan.engine import ScanTimeoutError
+from mailward.scan.signatures.offsets import Layout, Offset, Window
+
+
+class Subject:
+    """A buffer. What takes work to know is found out when it is first asked for."""
+
+    def __init__(
+        self,
+        data: bytes,
+        deadline: float,
+        layout: Callable[[], Layout | None] = lambda: None,
+        containers: Sequence[str] = (),
+    ) -> None:
+        self.data = data
+        self._deadline = deadline
+        self.containers = containers
+        """The types of what it lies in, e.g. ``CL_TYPE_ZIP``, the nearest last."""
+        self._layout = layout
+
+    @cached_property
+    def lower(self) -> bytes:
+        """The data with ASCII letters in lower case: the length is the same."""
+        return self.data.lower()
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Entry point and sections; None if it is no executable."""
+        return self._layout()
+
+    def window(self, offset: Offset) -> Window | None:
+        """Where ``offset`` is here; None if nowhere."""
+        return offset.window(len(self.data), self.layout if offset.needs_layout else None)
+
+    def is_late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self._deadline
+
+    def check_time(self) -> None:
+        """Raises ScanTimeoutError when the time is up (S11)."""
+        if self.is_late():
+            raise ScanTimeoutError("signatures took too long")
