@@ -1,7 +1,8 @@
 """`mailward demo`: the whole flow on this computer, from a publisher to a message that is stopped.
 
 A throwaway publisher builds, checks, signs and publishes the starter definitions; a local update
-server carries them; the agent fetches, proves and activates them; the gateway takes sample mail and
+server carries them for those with a license, so an evaluation license is issued and installed; the
+agent fetches, proves and activates them; the gateway takes sample mail and
 a small sink plays the mail server behind it. Everything rests in one temporary folder.
 """
 
@@ -12,21 +13,26 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiosmtplib
 from aiosmtpd.smtp import SMTP, Envelope
 
-from mailward import main, testing
+from mailward import durable, main, testing
 from mailward.config import ChannelSettings, Config, SmtpSettings, UpdateSettings
 from mailward.definitions.model import Channel, Level, Version
 from mailward.errors import PublishError
 from mailward.protect.held import Held
 from mailward.protect.quarantine import Damaged
-from mailward.publish import quality, server
+from mailward.publish import licensing, quality, server
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
+from mailward.publish.gate import Gate
+from mailward.publish.home import Home
+from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
+from mailward.publish.usage import Usage
 from mailward.scan.verdict import VerdictKind
 from mailward.testing import Sample
 from mailward.update.agent import Outcome
@@ -36,6 +42,7 @@ PORT = 2525
 
 _SENDER = "sender@example.org"
 _RECIPIENT = "you@example.org"
+_EVALUATION_DAYS = 90
 _PROMOTED_BECAUSE = "demonstration: basic tests only, on definitions that ship with Mailward"
 
 _EXPECTED = {
@@ -92,6 +99,7 @@ class Demo:
             address = await parts.enter_async_context(self._update_server())
             hop = await parts.enter_async_context(self._mail_server())
             config = self._configuration(address, root, hop)
+            await asyncio.to_thread(self._license, config)
             for channel in Channel:
                 await asyncio.to_thread(self._update, config, channel, version)
             service = await parts.enter_async_context(main.Service(config))
@@ -112,14 +120,20 @@ class Demo:
         if not report.passed:
             failed = [f"{g.name}: {g.detail}" for g in report.gates if not g.passed]
             raise PublishError(f"the starter definitions failed their tests: {'; '.join(failed)}")
-        publisher.publish(built.version)
-        publisher.promote(built.version, forced=_PROMOTED_BECAUSE)
-        self._say(f"publisher: {len(report.gates)} gates passed; signed into rapid and certified")
+        licensing.init(publisher, "Mailward demonstration", "definitions")
+        publisher.publish(built.version, license_required=True)
+        publisher.promote(built.version, forced=_PROMOTED_BECAUSE, license_required=True)
+        self._say(
+            f"publisher: {len(report.gates)} gates passed; signed into rapid and certified, for "
+            "those with a license"
+        )
         return built.version, root
 
     @asynccontextmanager
     async def _update_server(self) -> AsyncIterator[str]:
-        async with server.serving(self._folder / "publisher/public", LISTEN, 0) as port:
+        home = Home(self._folder / "publisher")
+        gate = Gate(home, Usage(home.license_usage))
+        async with server.serving(home.public, LISTEN, 0, gate=gate) as port:
             address = f"http://{LISTEN}:{port}"
             self._say(f"update server: {address}")
             yield address
@@ -149,6 +163,21 @@ class Demo:
                 ),
             }
         )
+
+    def _license(self, config: Config) -> None:
+        """An update is refused in words; then the publisher's evaluation license is installed."""
+        refused = main.agent(config).refresh(Channel.CERTIFIED)
+        self._say(f"agent: {refused.channel}: {refused.result} ({refused.reason})")
+        now = datetime.now(UTC)
+        order = Order("you, for evaluation", now.date() + timedelta(days=_EVALUATION_DAYS))
+        publisher = Publisher(self._folder / "publisher")
+        ((terms, token),) = licensing.issue_all(publisher, [order], now)
+        file = self._folder / f"{terms.jti}.mwlic"
+        durable.write_atomic(file, token.encode(), 0o600)  # S15
+        known, _ = main.agent(config).known_of_licenses(list(Channel))
+        main.licenses(config).install(file, list(Channel), known, now)
+        for each in main.licenses(config).entitlements(list(Channel), now):
+            self._say(f"license: {each.sentence}")
 
     def _update(self, config: Config, channel: Channel, version: Version) -> Outcome:
         outcome = main.agent(config).refresh(channel)

@@ -17,3 +17,5 @@ def test_the_demonstration_ends_well_and_shows_what_became_of_each_sample() -> N
     for fate in ("delivered", "rejected", "delivered, tagged"):
         assert fate in done.stdout
     assert done.stdout.count("Mailward.Test.EICAR") >= 4
+    refused, licensed = "certified: not licensed", "certified is licensed to you, for evaluation"
+    assert done.stdout.index(refused) < done.stdout.index(licensed)

@@ -3,15 +3,20 @@
 import ftplib
 import getpass
 import hashlib
+import http.client
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tuf.ngclient import Updater
@@ -19,14 +24,18 @@ from tuf.ngclient import Updater
 from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Current, Level
 from mailward.definitions.store import Store
-from mailward.publish import ftp, quality
+from mailward.publish import ftp, licensing, quality
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.ftp import FtpSettings
+from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
 from mailward.update.agent import Agent, Result
+from mailward.update.licenses import Licenses
 
 pytestmark = pytest.mark.real
+
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 _NGINX = """
 daemon off;
@@ -199,3 +208,110 @@ def test_every_file_comes_from_vsftpd_byte_for_byte(publisher: Publisher, vsftpd
 def test_every_file_comes_from_our_ftp_server_byte_for_byte(publisher: Publisher) -> None:
     with ftp.serving(publisher.home.public, FtpSettings(port=0)) as port:
         assert _every_file_is_the_same_by_ftp(publisher, port) > 15
+
+
+# --- licenses: nginx gives the files, `repo serve` says to whom -----------------------------------
+
+
+@pytest.fixture
+def licensed(tmp_path: Path) -> Publisher:
+    """A set in rapid, which asks for a license."""
+    made = Publisher(tmp_path / "publisher")
+    made.init()
+    licensing.init(made, "Example Ltd", "definitions")
+    version = build(made.home, parse_specs(["starter"])).version
+    made.publish(version, forced="a test of servers", license_required=True)
+    return made
+
+
+def _documented_nginx(public: Path, port: int, asked: int) -> str:
+    """The server of docs/license.md, without TLS and at other addresses."""
+    text = (_DOCS / "license.md").read_text(encoding="utf-8")
+    found = re.search(r"```nginx\n(.*?)```", text, re.DOTALL)
+    assert found
+    server = re.sub(r" *ssl_certificate.*\n", "", found[1])
+    for documented, here in (
+        ("listen 443 ssl", f"listen 127.0.0.1:{port}"),
+        ("/srv/definitions/public", str(public)),
+        ("127.0.0.1:8080", f"127.0.0.1:{asked}"),
+    ):
+        assert documented in server
+        server = server.replace(documented, here)
+    return server
+
+
+@pytest.fixture
+def asking_nginx(licensed: Publisher, tmp_path: Path) -> Iterator[str]:
+    binary = _binary("nginx")
+    port, asked = _free_ports(2)
+    serve = [sys.executable, "-P", "-m", "mailward", "repo", "serve", "--repo"]
+    serve += [str(licensed.home.folder), "--listen", f"127.0.0.1:{asked}"]
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    plain = _NGINX.format(folder=tmp_path, port=port, public=licensed.home.public, user=user)
+    own = re.search(r"server \{.*\}", plain)
+    assert own
+    config = tmp_path / "nginx.conf"
+    documented = _documented_nginx(licensed.home.public, port, asked)
+    config.write_text(plain.replace(own[0], documented))
+    words = [binary, "-c", str(config), "-p", str(tmp_path), "-e", str(tmp_path / "error.log")]
+    with (
+        _running(serve, asked, tmp_path / "serve.out"),
+        _running(words, port, tmp_path / "nginx.out"),
+    ):
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_nginx_asks_before_it_gives_what_needs_a_license(
+    licensed: Publisher, asking_nginx: str, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    order = Order("Example Hospital", now.date(), id="L-1")
+    ((_, token),) = licensing.issue_all(licensed, [order], now)
+    free = paid = 0
+    bearer = {"Authorization": f"Bearer {token}"}
+    for path in licensed.home.public.rglob("*"):
+        if not path.is_file():
+            continue
+        url = f"{asking_nginx}/{path.relative_to(licensed.home.public)}"
+        status = _status(url)
+        free, paid = free + (status == 200), paid + (status == 401)
+        assert status in (200, 401), url
+        assert _status(url, **bearer) == 200, url
+        assert _status(f"{url}?a=metadata/", **bearer) == 200, url
+        if status == 401:
+            below = url.removeprefix(asking_nginx)
+            for dressed in (f"/metadata/..{below}", f"/metadata/%2e%2e{below}", f"/.{below}"):
+                assert _status(f"{asking_nginx}{dressed}") in (401, 403), dressed
+    assert free > 5
+    assert paid > 3
+    licensing.revoke(licensed, "L-1", "not paid")
+    objects = next((licensed.home.public / "objects").rglob("*.zst"))
+    url = f"{asking_nginx}/{objects.relative_to(licensed.home.public)}"
+    assert _status(url, **bearer) == 403
+
+
+def test_an_agent_with_a_license_updates_from_nginx_that_asks(
+    licensed: Publisher, asking_nginx: str, tmp_path: Path
+) -> None:
+    settings = UpdateSettings(repository=asking_nginx, root=licensed.root_file)
+    store = Store(tmp_path / "definitions", StoreSettings(min_free_bytes=1))
+    agent = Agent(settings, store, tmp_path / "update", license_dir=tmp_path / "license")
+    assert agent.refresh(Channel.RAPID).result is Result.UNLICENSED
+    now = datetime.now(UTC)
+    ((_, token),) = licensing.issue_all(licensed, [Order("Example Hospital", now.date())], now)
+    file = tmp_path / "new.mwlic"
+    file.write_text(token)
+    known, _ = agent.known_of_licenses([Channel.RAPID])
+    installed = Licenses(tmp_path / "license", tmp_path / "update")
+    installed.install(file, [Channel.RAPID], known, now)
+    assert agent.refresh(Channel.RAPID).result is Result.ACTIVATED
+
+
+def _status(url: str, **headers: str) -> int:
+    pieces = urlsplit(url)
+    connection = http.client.HTTPConnection(pieces.hostname or "", pieces.port or 0, timeout=20)
+    with closing(connection):
+        # As it stands: other clients would resolve the dots themselves.
+        target = f"{pieces.path}?{pieces.query}" if pieces.query else pieces.path
+        connection.request("GET", target, headers=headers)
+        return connection.getresponse().status
