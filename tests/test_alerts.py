@@ -30,6 +30,15 @@ def test_alerts_come_at_once_again_after_six_hours_and_end() -> None:
     assert alerts.due(stale, NOW + 8 * HOUR) == (["rapid"], [])
 
 
+def test_an_alert_with_a_calendar_of_its_own_is_raised_when_that_turns() -> None:
+    alerts, ending = Reminders(6 * HOUR), {"license rapid": "it ends", "stale rapid": "why"}
+    both = ["license rapid", "stale rapid"]
+    assert alerts.due(ending, NOW, {"license rapid": "in 7"}) == (both, [])
+    assert alerts.due(ending, NOW + 7 * HOUR, {"license rapid": "in 7"}) == (["stale rapid"], [])
+    assert alerts.due(ending, NOW + 8 * HOUR, {"license rapid": "in 3"}) == (["license rapid"], [])
+    assert alerts.due({}, NOW + 9 * HOUR) == ([], both)
+
+
 async def test_alerts_are_raised_in_the_log_and_their_end_too() -> None:
     clock, wrong = [NOW], {"stale rapid": "port closed"}
     service = AlertService(

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -29,7 +30,12 @@ log = structlog.get_logger(__name__)
 Source = Callable[[], Mapping[str, str]]
 """Gives what is wrong at the moment: names, and words that say what to do. May block."""
 
+Occasions = Callable[[], Mapping[str, str]]
+"""Alerts with a calendar of their own, by name: raised again when the occasion changes, and not by
+time. Those that it does not name are raised by time. May block."""
+
 _LOOK_S = 30.0
+_BY_TIME: Mapping[str, str] = MappingProxyType({})
 _WAITING_MAX = 100
 """Messages that wait to be sent; what comes on top is only logged."""
 _FILE_MAX_BYTES = 64 * 1024
@@ -38,13 +44,16 @@ _CLOSE_S = 5.0
 
 
 class Reminders:
-    """Raises each alert at once, and again every ``remind_after`` until it is over."""
+    """Raises each alert at once, and again every ``remind_after``, or at its next occasion, until
+    it is over."""
 
     def __init__(self, remind_after: timedelta) -> None:
         self._remind_after = remind_after
-        self._raised: dict[str, datetime] = {}
+        self._raised: dict[str, tuple[datetime, str]] = {}
 
-    def due(self, current: Mapping[str, str], now: datetime) -> tuple[list[str], list[str]]:
+    def due(
+        self, current: Mapping[str, str], now: datetime, occasions: Mapping[str, str] = _BY_TIME
+    ) -> tuple[list[str], list[str]]:
         """Names to raise now, and names that are over. ``current``: name to words."""
         over = [name for name in self._raised if name not in current]
         for name in over:
@@ -52,11 +61,16 @@ class Reminders:
         due = [
             name
             for name in current
-            if name not in self._raised
-            or not timedelta(0) <= now - self._raised[name] < self._remind_after
+            if name not in self._raised or self._is_again(name, now, occasions.get(name))
         ]
-        self._raised |= dict.fromkeys(due, now)
+        self._raised |= {name: (now, occasions.get(name, "")) for name in due}
         return due, over
+
+    def _is_again(self, name: str, now: datetime, occasion: str | None) -> bool:
+        at, last = self._raised[name]
+        if occasion is not None:
+            return occasion != last
+        return not timedelta(0) <= now - at < self._remind_after
 
 
 class AlertService:
@@ -69,8 +83,10 @@ class AlertService:
         messenger: "Messenger",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        occasions: Occasions = dict,
     ) -> None:
         self._sources = sources
+        self._occasions = occasions
         self._messenger = messenger
         self._now = now
         self._sleep = sleep
@@ -88,10 +104,11 @@ class AlertService:
         """One round."""
         try:
             self.current = await asyncio.to_thread(self.ask)
+            occasions = await asyncio.to_thread(self._occasions)
         except Exception:  # a defect must not end all alerts
             log.exception("alerts cannot be told by a defect")
             return
-        due, over = self._reminders.due(self.current, self._now())
+        due, over = self._reminders.due(self.current, self._now(), occasions)
         for name in due:
             log.error("alert", alert=name, why=self.current[name])
             self._messenger.send(name, self.current[name])

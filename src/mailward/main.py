@@ -95,9 +95,7 @@ def update_service(config: Config) -> UpdateService | None:
     """The agent by schedule; None without a repository, or with no channel enabled."""
     if not config.update.repository or not list(enabled_channels(config.update)):
         return None
-    return UpdateService(
-        config.update, store(config), agent(config), config.trust_dir, licenses=licenses(config)
-    )
+    return UpdateService(config.update, store(config), agent(config), config.trust_dir)
 
 
 class Only(StrEnum):
@@ -194,13 +192,21 @@ async def run(config: Config, only: Only | None = None) -> None:
 async def telling(config: Config, scanning: ScanPool | None) -> AsyncIterator[None]:
     """Alerts, and the console for those that ask."""
     messenger = Messenger(config.alerts)
-    service = AlertService(config.alerts, sources(config, scanning), messenger)
+    service = AlertService(
+        config.alerts,
+        sources(config, scanning),
+        messenger,
+        occasions=lambda: alarms.license_occasions(
+            config.update, licenses(config), datetime.now(UTC)
+        ),
+    )
     metrics = Metrics(
         config.update,
         store(config),
         scanning,
         lambda: service.current,
         lambda: (messenger.sent, messenger.failed),
+        lambda: licenses(config).ends(list(enabled_channels(config.update)), datetime.now(UTC)),
     )
     listener = Listener(
         config.console,

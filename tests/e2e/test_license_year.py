@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import StoreSettings, UpdateSettings
+from mailward.alerts import Reminders
+from mailward.config import CertifiedSettings, ChannelSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.publish import licensing
@@ -14,6 +15,7 @@ from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
+from mailward.update import alarms
 from mailward.update.agent import Agent, Result
 from mailward.update.licenses import Licenses
 
@@ -33,9 +35,15 @@ class Year:
         root = self.publisher.init()
         licensing.init(self.publisher, "Example Ltd", "definitions")
         self.licenses = Licenses(folder / "license", folder / "update")
-        settings = UpdateSettings(repository=self.publisher.home.public.as_uri(), root=root)
+        self.reminders = Reminders(timedelta(hours=6))
+        self.settings = UpdateSettings(
+            repository=self.publisher.home.public.as_uri(),
+            root=root,
+            certified=CertifiedSettings(enabled=False),
+            rapid=ChannelSettings(enabled=True),
+        )
         store = Store(folder / "definitions", StoreSettings(min_free_bytes=1))
-        self.agent = Agent(settings, store, folder / "update")
+        self.agent = Agent(self.settings, store, folder / "update")
         self.alerts: list[str] = []
         self.results: list[tuple[int, Result]] = []
 
@@ -62,8 +70,12 @@ class Year:
             self.publish(day)
         self.results.append((day, self.agent.refresh(Channel.RAPID).result))
         for hours in (0, 1, 7, 13):
-            for each in self.licenses.occasions(RAPID, self.today + timedelta(hours=hours)):
-                self.alerts.append(f"day {day}: {each.state}")
+            now = self.today + timedelta(hours=hours)
+            wrong = alarms.of_licenses(self.settings, self.licenses, now)
+            occasions = alarms.license_occasions(self.settings, self.licenses, now)
+            due, over = self.reminders.due(wrong, now, occasions)
+            state = self.licenses.entitlement(Channel.RAPID, now).state
+            self.alerts += [f"day {day}: {state}" for _ in due] + [f"day {day}: over" for _ in over]
 
 
 @pytest.mark.timeout(240)
@@ -80,10 +92,13 @@ def test_a_year_with_an_expiry_a_late_renewal_and_one_in_time(tmp_path: Path) ->
     # 60, 30, 14, 7, 3, 2 and 1 days before the end (warned at 06:00: 18 hours of a day are left).
     assert year.alerts == [
         "day 0: missing",
+        "day 1: over",
         *(f"day {180 - days}: expiring" for days in (60, 30, 14, 7, 3, 2, 1)),
         *(f"day {day}: grace" for day in range(180, 194)),
         *(f"day {day}: expired" for day in range(194, 205)),
+        "day 205: over",
         "day 265: expiring",
+        "day 290: over",
     ]
     runs = [
         (result, [day for day, _ in days]) for result, days in groupby(year.results, lambda r: r[1])

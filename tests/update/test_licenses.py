@@ -25,7 +25,6 @@ from mailward.publish.usage import Usage
 from mailward.update.agent import Agent, Outcome, Result
 from mailward.update.fetch import Bearer, fetcher_for, mirrors_of
 from mailward.update.licenses import Licenses
-from mailward.update.service import UpdateService
 
 BOTH = tuple(Channel)
 
@@ -229,8 +228,7 @@ def test_installed_licenses_are_for_their_owner_only(local: Site) -> None:
     for _ in range(2):
         local.install(local.issue())
     for path in (local.state / "license").iterdir():
-        if path.name != "spoken-of":
-            assert path.stat().st_mode & 0o777 == 0o600, path
+        assert path.stat().st_mode & 0o777 == 0o600, path
     assert (local.state / "license").stat().st_mode & 0o777 == 0o700
 
 
@@ -304,29 +302,6 @@ async def test_the_license_appears_in_no_log_and_no_file_that_others_can_read(si
     assert [each.name for each in holding] == ["installed"]
     for event in site.store.history():
         assert token[-40:] not in str(event)
-
-
-async def test_a_warning_is_raised_once_and_again_after_a_day_also_across_restarts(
-    local: Site,
-) -> None:
-    local.publish("First")
-    local.agent().refresh(Channel.RAPID)
-    now = datetime.now(UTC)
-
-    def service() -> UpdateService:
-        return UpdateService(
-            local.settings, local.store, local.agent(), local.state / "update", now=lambda: now
-        )
-
-    with capture_logs() as logs:
-        await service().look()
-        await service().look()
-    said = [each for each in logs if each["event"] == "license"]
-    assert [(each["channel"], each["state"]) for each in said] == [("rapid", "missing")]
-    now += timedelta(days=1)
-    with capture_logs() as logs:
-        await service().look()
-    assert [each["channel"] for each in logs if each["event"] == "license"] == ["rapid"]
 
 
 async def test_evidence_of_a_licensed_channel_is_not_asked_for_without_one(local: Site) -> None:

@@ -162,7 +162,7 @@ def _license_alerts(found: dict[str, Any]) -> list[str]:
             continue
         latest = found["channels"][channel]["latest"]
         behind = f"; {channel} offers {latest}, active is {active}" if latest != active else ""
-        alerts.append(f"license {each['state']}: {each['sentence']}{behind if latest else ''}")
+        alerts.append(f"{Alarm.LICENSE} {channel}: {each['sentence']}{behind if latest else ''}")
     return alerts
 
 

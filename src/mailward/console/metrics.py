@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from mailward.config import UpdateSettings
 from mailward.definitions.history import Event
+from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
 from mailward.scan.pool import ScanPool
@@ -25,7 +26,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Gathered anew each time they are asked for; ``render`` blocks for milliseconds.
 
-    ``alerts`` gives the alerts of the moment; ``messages`` how many were sent, and how many not.
+    ``alerts`` gives the alerts of the moment; ``messages`` how many were sent, and how many not;
+    ``license_ends`` when the license of a channel ends or ended.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Metrics:
         pool: ScanPool | None,
         alerts: Callable[[], Mapping[str, str]],
         messages: Callable[[], tuple[int, int]],
+        license_ends: Callable[[], Mapping[Channel, datetime]] = dict,
     ) -> None:
         self._settings = settings
         self._store = store
         self._pool = pool
         self._alerts = alerts
         self._messages = messages
+        self._license_ends = license_ends
         self._updates = _Updates()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -56,6 +60,7 @@ class Metrics:
         yield from self._updates.collect()
         yield from self._of_definitions()
         yield from self._of_alerts()
+        yield from self._of_licenses()
         yield from self._of_scans()
 
     def _follow(self) -> None:
@@ -104,6 +109,16 @@ class Metrics:
         for result, count in zip(("sent", "failed"), self._messages(), strict=True):
             told.add_metric([result], count)
         return raised, told
+
+    def _of_licenses(self) -> Iterable[Metric]:
+        ends = GaugeMetricFamily(
+            "mailward_license_end_timestamp_seconds",
+            "when the license of a channel ends or ended",
+            labels=["channel"],
+        )
+        for channel, moment in self._license_ends().items():
+            ends.add_metric([channel.value], moment.timestamp())
+        return (ends,)
 
     def _of_scans(self) -> Iterable[Metric]:
         scans = CounterMetricFamily("mailward_scans", "messages scanned", labels=["verdict"])

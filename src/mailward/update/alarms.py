@@ -54,6 +54,14 @@ def of_licenses(settings: UpdateSettings, licenses: Licenses, now: datetime) -> 
     return {f"{Alarm.LICENSE} {e.channel}": e.sentence for e in told if e.state not in good}
 
 
+def license_occasions(
+    settings: UpdateSettings, licenses: Licenses, now: datetime
+) -> dict[str, str]:
+    """Those alerts' own calendar. Raises OSError, MailwardError."""
+    found = licenses.occasions(list(enabled_channels(settings)), now)
+    return {f"{Alarm.LICENSE} {channel}": occasion for channel, occasion in found.items()}
+
+
 def channel_settings(settings: UpdateSettings, channel: Channel) -> ChannelSettings:
     """Of one channel."""
     return settings.certified if channel is Channel.CERTIFIED else settings.rapid

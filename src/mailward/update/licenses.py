@@ -4,14 +4,12 @@
 
     <state>/license/installed     one license a line, for their owner only (S15)
     <state>/license/before        what was installed before the last change: the way back
-    <state>/license/spoken-of     the last occasions that were spoken of
 
 Everything is judged anew at each question, by the keys and revocations that the repository signed
 last (``licensing.json`` in the agent's cache): nothing here has to be kept in step.
 """
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -68,15 +66,6 @@ class Known:
     signed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """A warning that is due."""
-
-    channel: Channel
-    state: State
-    sentence: str
-
-
 class Licenses:
     """The licenses in ``folder``, judged by what the agent keeps in ``trust_dir``."""
 
@@ -85,7 +74,6 @@ class Licenses:
         self._trust_dir = trust_dir
         self._installed = folder / "installed"
         self._before = folder / "before"
-        self._spoken_of = folder / "spoken-of"
 
     def known(self) -> Known:
         """What was last seen of the repository; reading only."""
@@ -168,32 +156,20 @@ class Licenses:
             raise UsageError("no license was installed before: there is nothing to undo")
         self._replace(before)
 
-    def occasions(self, channels: Sequence[Channel], now: datetime) -> list[Occasion]:
-        """What is to be said now and has not been said yet; it counts as said from then on."""
+    def occasions(self, channels: Sequence[Channel], now: datetime) -> dict[Channel, str]:
+        """What each alert is about at the moment: it is raised again when that changes."""
         known = self.known()
-        spoken = self._spoken()
-        current: dict[str, str] = {}
-        due = []
+        judging = _times(now, known, self.held(known.licensing)).judging
+        found = {}
         for channel in channels:
-            found = self.entitlement(channel, now, known)
-            judging = _times(now, known, self.held(known.licensing)).judging
-            occasion = warning_due(found, judging)
-            if occasion is None:
-                continue
-            current[channel.value] = occasion
-            if spoken.get(channel.value) != occasion:
-                due.append(Occasion(channel, found.state, found.sentence))
-        if current != spoken:
-            durable.make_folder(self._folder)
-            durable.write_atomic(self._spoken_of, json.dumps(current).encode())
-        return due
+            occasion = warning_due(self.entitlement(channel, now, known), judging)
+            if occasion is not None:
+                found[channel] = occasion
+        return found
 
-    def _spoken(self) -> dict[str, str]:
-        try:
-            plain = json.loads(_read(self._spoken_of, 64 * 1024) or b"{}")
-        except ValueError:
-            return {}
-        return {str(k): str(v) for k, v in plain.items()} if isinstance(plain, dict) else {}
+    def ends(self, channels: Sequence[Channel], now: datetime) -> dict[Channel, datetime]:
+        """When what is allowed ends or ended, where there is an end."""
+        return {e.channel: e.until for e in self.entitlements(channels, now) if e.until is not None}
 
     def _tokens(self, path: Path) -> list[str]:
         """Raises LicenseError if the file cannot be read, or others can (S15)."""

@@ -19,7 +19,6 @@ from mailward.errors import BusyError, MailwardError
 from mailward.update import freshness
 from mailward.update.agent import Agent, Outcome, enabled_channels
 from mailward.update.alarms import channel_settings
-from mailward.update.licenses import Licenses
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +41,11 @@ class UpdateService:
         trust_dir: Path,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        licenses: Licenses | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._agent = agent
         self._trust_dir = trust_dir
-        self._licenses = licenses or Licenses(trust_dir.with_name("license"), trust_dir)
         self._now = now
         self._sleep = sleep
         self._not_before: dict[Channel, datetime] = {}
@@ -73,10 +70,6 @@ class UpdateService:
             except Exception as e:  # a defect must not end all updates: logged, and held off
                 log.exception("the update failed by a defect", channel=channel.value)
                 self._hold(channel, e)
-        try:
-            await asyncio.to_thread(self._speak_of_licenses)
-        except (MailwardError, OSError) as e:
-            log.error("the license cannot be told", why=str(e))
 
     def _is_due(self, channel: Channel) -> bool:
         now = self._now()
@@ -115,12 +108,6 @@ class UpdateService:
         failures = self._failures[channel] = self._failures.get(channel, 0) + 1
         wait = freshness.retry_after(failures, freshness.share(self._trust_dir))
         self._not_before[channel] = self._now() + wait
-
-    def _speak_of_licenses(self) -> None:
-        """Each warning once, loudly: an end must not come as a surprise (S10)."""
-        channels = list(enabled_channels(self._settings))
-        for each in self._licenses.occasions(channels, self._now()):
-            log.error("license", channel=each.channel.value, state=each.state, why=each.sentence)
 
 
 async def in_thread(refresh: Refresh, channel: Channel) -> Outcome:
