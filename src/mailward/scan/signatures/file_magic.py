@@ -72,7 +72,7 @@ def parse_line(line: str) -> Magic | None:
         raise FormatError("type names begin with CL_TYPE_")
     if not magic or len(magic) > _MAGIC_MAX:
         raise FormatError(f"a magic has 1 to {_MAGIC_MAX} characters")
-    if not _in_level(fields[6:]) or kind == "4" or offset.startswith("EOF-"):
+    if not in_level(fields[6:]) or kind == "4" or offset.startswith("EOF-"):
         return None
     at, within = _offset(offset)
     if kind == "1":
@@ -86,7 +86,9 @@ def parse_line(line: str) -> Magic | None:
     return Magic(type_, at, literal=literal)
 
 
-def _in_level(levels: Sequence[str]) -> bool:
+def in_level(levels: Sequence[str]) -> bool:
+    """Whether a line with these bounds, lowest and highest level if given, is for us. Raises
+    FormatError."""
     for level in levels:
         if level and not _NUMBER.fullmatch(level):
             raise FormatError("functionality levels are numbers")

@@ -42,7 +42,9 @@ _GLUED = re.compile(rb"\"(?<=[^= ]\")[^ >\0]")
 _CLOSED_AT_ONCE = re.compile(rb"(=\"[^\" \0]*\")/>(?=\0)")
 _DATA = re.compile(rb"=\"data:[^\" \0]*\"? ?")
 """A file within an address (RFC 2397): ClamAV takes it out."""
-_HIGH_BEFORE_QUOTE = re.compile(rb"[\x80-\xff]+(?=[\"'])")
+_QUOTED = re.compile(rb"=\"[^\" \0]*+(?:\"| [^ >\0]*+)?+ ?")
+_HIGH_IN_VALUE = re.compile(rb"([\x80-\xff]+)([\" ])")
+_PARAMETER = re.compile(rb"&[A-Za-z0-9]++(?!;)")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _LINKS = {b"a ": b" href", b"A ": b" href"} | dict.fromkeys((b"im", b"IM", b"Im"), b" src")
 """Whose address is part of ``notags``: links and pictures, by the tag's first two letters."""
@@ -64,7 +66,7 @@ class Page:
 
 def normalise(data: bytes) -> Page:
     """Both forms of a page, in any encoding that ASCII is part of or UTF-16. Never raises."""
-    folded = b" ".join((data.replace(b"\0", b"") if b"\0" in data else data).split())
+    folded = b" ".join(data.replace(b"\r", b"").replace(b"\0", b"").split())
     if not folded.isascii():
         folded = _FULL_STOPS.sub(b".", folded)
     nocomment: list[bytes] = []
@@ -94,7 +96,7 @@ def normalise(data: bytes) -> Page:
     if not folded.isascii():
         text = _SPACED.sub(_joined, text)
     return Page(
-        b"".join(nocomment), text.replace(b"\x01", b"\0").replace(b" \x02", b" "), tuple(scripts)
+        b"".join(nocomment), text.replace(b"\x01", b"\0").replace(b"\x02", b""), tuple(scripts)
     )
 
 
@@ -135,7 +137,7 @@ def _tags(tags: list[bytes]) -> list[bytes]:
     if b"< " in joined:
         joined = re.sub(rb"(?:(?<=\0)|^)< ", b"<", joined)
     if not joined.isascii():
-        joined = _HIGH_BEFORE_QUOTE.sub(_without_last_group, joined)
+        joined = _QUOTED.sub(_high_in_value, joined)
     return joined.split(b"\0")[:-1]
 
 
@@ -160,10 +162,17 @@ def _attribute(found: re.Match[bytes]) -> bytes:
     )
 
 
-def _without_last_group(found: re.Match[bytes]) -> bytes:
-    """ClamAV gathers three bytes of other alphabets at a time, and a quote drops what it has."""
-    run = found.group()
-    return run[: (len(run) - 1) // 3 * 3]
+def _high_in_value(found: re.Match[bytes]) -> bytes:
+    value = found.group()
+    return value if value.isascii() else _HIGH_IN_VALUE.sub(_last_group, value)
+
+
+def _last_group(found: re.Match[bytes]) -> bytes:
+    """ClamAV gathers three bytes of other alphabets at a time; what it has when a quote comes is
+    lost, and comes behind a space."""
+    run, end = found.groups()
+    whole = (len(run) - 1) // 3 * 3
+    return run[:whole] + end + (run[whole:] if end == b" " else b"")
 
 
 def _without_tags(texts: bytes, tags: list[bytes]) -> bytes:
@@ -181,7 +190,13 @@ def _without_tags(texts: bytes, tags: list[bytes]) -> bytes:
         link = _VALUE_OF.match(tag, at + len(name)) if at > 0 else None
         if link is not None:
             value = link[1].lstrip(b" ")
-            value = _decode(value[1:-1] if value[:1] in b"\"'" else value)
+            value = value[1:-1] if value[:1] in b"\"'" else value
+            if value[:5].lower() == b"data:":
+                continue
+            if b"&" in value:
+                value = _decode(_PARAMETER.sub(lambda name: name.group().lower(), value))
+            # Spaces at its ends stay: 2 keeps them from being folded.
+            value = b"\x02" + value if value[:1] == b" " else value
             kept = b"\x02 " if value[-1:] == b" " else b" "
             pieces[i + 1] = value + kept + pieces[i + 1]
     return b" ".join(pieces)
