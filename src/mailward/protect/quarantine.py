@@ -64,7 +64,11 @@ class Quarantine:
 
     def __init__(self, folder: Path, settings: QuarantineSettings) -> None:
         self._folder = folder
-        self._key = read_key(settings.key_file) if settings.key_file is not None else None
+        self._key = (
+            read_key(settings.key_file, "quarantine.key_file")
+            if settings.key_file is not None
+            else None
+        )
         self._room = Room(folder, settings, self._remove)
 
     def hold(

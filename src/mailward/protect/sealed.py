@@ -20,19 +20,22 @@ _MAGIC = b"MWQ1"
 _NONCE_BYTES = 12
 
 
-def read_key(path: Path) -> bytes:
-    """The key in a file. Raises ConfigError, also when others can read it (S15)."""
+def read_key(path: Path, setting: str) -> bytes:
+    """The key in a file that ``setting`` names. Raises ConfigError, also when others can read it.
+
+    S15.
+    """
     try:
         mode = path.stat().st_mode
         with path.open("rb") as file:
             key = file.read(KEY_BYTES + 1)
     except OSError as e:
-        raise ConfigError(f"quarantine.key_file {path}: {e.strerror}") from e
+        raise ConfigError(f"{setting} {path}: {e.strerror}") from e
     if mode & 0o077:
-        raise ConfigError(f"quarantine.key_file {path}: others can read it; chmod 600 {path}")
+        raise ConfigError(f"{setting} {path}: others can read it; chmod 600 {path}")
     if len(key) != KEY_BYTES:
         raise ConfigError(
-            f"quarantine.key_file {path}: holds no key of {KEY_BYTES} bytes; make one with "
+            f"{setting} {path}: holds no key of {KEY_BYTES} bytes; make one with "
             f"head -c {KEY_BYTES} /dev/urandom > {path}"
         )
     return key

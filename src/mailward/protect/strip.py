@@ -1,0 +1,105 @@
+"""A message without the parts that something was found in; a note in the place of each.
+
+Only what every mail client reads in one way is cut: where there is doubt about what belongs to a
+part, the answer is that it cannot be done. Everything that stays, stays byte for byte.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from mailward.config import ScanSettings
+from mailward.scan.budget import Budget, Spent
+from mailward.scan.mime import heads, sections
+from mailward.scan.mime.sections import Rule, Seen, Span
+from mailward.scan.verdict import Verdict
+
+_NESTING_MAX = 100
+_LABEL = re.compile(r"message/([0-9]+(?:\.[0-9]+)*)(?=[:/.]|\Z)")
+_OWN_FIELD = re.compile(
+    rb"^(?:content-[^\r\n]*|mime-version[^\r\n]*)\r\n(?:[ \t][^\r\n]*\r\n)*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PLAIN = b"Content-Type: text/plain; charset=us-ascii\r\n"
+
+Note = Callable[[str, bool], str]
+"""Part's label and whether a signature over it breaks, to what the reader is told; ASCII, LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    label: str
+    span: Span
+    """Header and body."""
+    signed: bool
+    """Inside of a multipart/signed (RFC 1847)."""
+
+
+class _DoubtfulError(Exception):
+    """Mail clients read it in more than one way."""
+
+
+def at_fault(verdict: Verdict, more: Collection[str] = ()) -> frozenset[str] | None:
+    """The labels of the message's own parts that risks, or what could not be opened, are in.
+
+    ``more``: paths of further parts. None if something is in no part alone, but in the message.
+    """
+    paths = [*(r.part for r in verdict.risks), *(u.part for u in verdict.unopened), *more]
+    found = [_LABEL.match(path) for path in paths]
+    if not all(found):
+        return None
+    return frozenset(match[1] for match in found if match is not None)
+
+
+def without(message: bytes, labels: Collection[str], note: Note) -> bytes | None:
+    """The message with a note in the place of each part of ``labels``; None: it cannot be done."""
+    try:
+        leaves = {leaf.label: leaf for leaf in _leaves(message)}
+    except (_DoubtfulError, Spent):
+        return None
+    if not labels or not set(labels) <= set(leaves):
+        return None
+    pieces, at = [], 0
+    for leaf in sorted((leaves[label] for label in labels), key=lambda leaf: leaf.span.start):
+        text = note(leaf.label, leaf.signed).encode("ascii", "replace").replace(b"\n", b"\r\n")
+        if leaf.span.start == 0:
+            return _header(message, leaf) + b"\r\n" + text + b"\r\n"
+        pieces += [message[at : leaf.span.start], _PLAIN, b"\r\n", text]
+        at = leaf.span.end
+    return b"".join((*pieces, message[at:]))
+
+
+def _header(message: bytes, leaf: _Leaf) -> bytes:
+    """Of a message that is one part: all that does not describe that part."""
+    (head,) = heads.read(message, 0, leaf.span.end, "text/plain", Budget(ScanSettings()))
+    fields = message[: head.body].removesuffix(b"\r\n")
+    return _OWN_FIELD.sub(b"", fields) + b"MIME-Version: 1.0\r\n" + _PLAIN
+
+
+def _leaves(message: bytes) -> Iterator[_Leaf]:
+    whole = Span(message, 0, len(message))
+    yield from _entity(whole, "", "text/plain", 0, Budget(ScanSettings()), signed=False)
+
+
+def _entity(
+    span: Span, label: str, default_type: str, nesting: int, budget: Budget, *, signed: bool
+) -> Iterator[_Leaf]:
+    read = heads.read(span.data, span.start, span.end, default_type, budget)
+    if len(read) != 1 or nesting > _NESTING_MAX:
+        raise _DoubtfulError
+    (head,) = read
+    if not head.type.value.startswith("multipart/"):
+        yield _Leaf(label or "1", span, signed)
+        return
+    if len(head.type.boundaries) != 1:
+        raise _DoubtfulError
+    seen = Seen()
+    body = Span(span.data, head.body, span.end)
+    parts = list(sections.split(body, head.type.boundaries[0], Rule.WHOLE, seen, []))
+    if not parts or seen.longer or seen.bare_cr or not seen.closed:
+        raise _DoubtfulError
+    inner = "message/rfc822" if head.type.value == "multipart/digest" else "text/plain"
+    signed = signed or head.type.value == "multipart/signed"
+    for number, part in enumerate(parts, 1):
+        below = f"{label}.{number}" if label else str(number)
+        yield from _entity(part, below, inner, nesting + 1, budget, signed=signed)
