@@ -235,6 +235,12 @@ class PolicySettings(_Section):
         networks(texts)
         return texts
 
+    @property
+    def changes_mail(self) -> bool:
+        """Whether it may touch more than header fields: recipients, or the body."""
+        table = (self.infected, self.suspicious, self.unscannable, self.clean)
+        return bool(self.rules) or Action.STRIP in table
+
     @cached_property
     def internal_networks(self) -> Networks:
         """``internal``, parsed."""
@@ -376,6 +382,18 @@ class QuarantineSettings(_Section):
     )
 
 
+class StampSettings(_Section):
+    """Between Mailwards that mail passes one after the other: what one has scanned, the next need
+    not.
+    """
+
+    key_file: Path | None = Field(
+        None,
+        description="32 random bytes, the same on all of them, for their owner only; not set: no "
+        "stamp is made or believed",
+    )
+
+
 class DatabaseSettings(_Section):
     """Where events and the quarantine's index are searched."""
 
@@ -473,6 +491,7 @@ class Config(BaseSettings):
     milter: MilterSettings = MilterSettings()
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
+    stamp: StampSettings = StampSettings()
     database: DatabaseSettings = DatabaseSettings()
     events: EventSettings = EventSettings()
     alerts: AlertSettings = AlertSettings()

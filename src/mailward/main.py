@@ -26,6 +26,7 @@ from mailward.errors import ConfigError
 from mailward.protect.events import EventLog
 from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
+from mailward.protect.stamp import Stamps
 from mailward.scan.pool import ScanPool
 from mailward.update import alarms
 from mailward.update.agent import Agent, Progress, enabled_channels
@@ -63,6 +64,11 @@ def quarantine(config: Config) -> Quarantine:
 def node() -> str:
     """This computer's name where several share a database."""
     return socket.gethostname()[:255]
+
+
+def stamps(config: Config) -> Stamps | None:
+    """What vouches for scans; None without a key."""
+    return Stamps(config.stamp.key_file) if config.stamp.key_file is not None else None
 
 
 def event_log(config: Config) -> EventLog:
@@ -117,8 +123,9 @@ class Service:
         self.quarantine = quarantine(config)
         self.events = event_log(config)
         record = self.events.record
-        self.gateway = Gateway(config.smtp, config.policy, self.pool, self.quarantine, record)
-        self.milter = MilterDoor(config.milter, config.policy, self.pool, self.quarantine, record)
+        held, vouch = self.quarantine, stamps(config)
+        self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch)
+        self.milter = MilterDoor(config.milter, config.policy, self.pool, held, record, vouch)
         self.clamd = ClamdDoor(
             config.clamd,
             config.scan,

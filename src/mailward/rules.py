@@ -30,6 +30,8 @@ class Action(StrEnum):
 
     DELIVER = "deliver"
     TAG = "tag"
+    STRIP = "strip"
+    """Delivered without the parts that are at fault; the whole message is held."""
     REDIRECT = "redirect"
     """To the rule's ``to`` instead of its recipients."""
     QUARANTINE = "quarantine"
@@ -163,6 +165,9 @@ class When(BaseModel):
         return {name.lower(): Patterns((pattern,)) for name, pattern in self.header.items()}
 
 
+_DELIVERING = (Action.DELIVER, Action.TAG, Action.STRIP, Action.REDIRECT)
+
+
 class Rule(BaseModel):
     """One rule: which messages, and what is done with them."""
 
@@ -182,8 +187,8 @@ class Rule(BaseModel):
     def _fits_together(self) -> Self:
         if (self.action is Action.REDIRECT) != bool(self.to):
             raise ValueError("`to` goes with action redirect, and redirect needs it")
-        if self.subject and self.action not in (Action.DELIVER, Action.TAG, Action.REDIRECT):
-            raise ValueError("`subject` is for what is delivered, tagged or redirected")
+        if self.subject and self.action not in _DELIVERING:
+            raise ValueError("`subject` is for what is delivered, in whatever way")
         return self
 
 

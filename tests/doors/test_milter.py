@@ -94,7 +94,7 @@ async def test_recipients_are_asked_for_when_rules_may_touch_them(
     await open_door({"rules": [{"name": "all", "action": "discard"}]})
     async with await Server.connect(path) as server:
         _, actions, _ = await server.negotiate()
-    assert actions == 0x01 | 0x04 | 0x08 | 0x10
+    assert actions == 0x01 | 0x02 | 0x04 | 0x08 | 0x10
 
 
 async def test_a_clean_message_gets_its_verdict_on_top(open_door: Open, path: str) -> None:

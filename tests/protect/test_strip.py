@@ -104,7 +104,7 @@ def test_which_parts_are_at_fault() -> None:
     assert at_fault(Verdict(risks=(VIRUS, encoded), unopened=(locked,))) == frozenset(
         ["2", "3.1", "4"]
     )
-    assert at_fault(Verdict(risks=(VIRUS, whole))) is None
+    assert at_fault(Verdict(risks=(VIRUS, whole))) == frozenset(["2"])
     assert at_fault(Verdict(), ["message/5:a.exe"]) == frozenset(["5"])
 
 

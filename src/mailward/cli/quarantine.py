@@ -13,13 +13,17 @@ from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
+from mailward.definitions.model import Version
 from mailward.doors import headers
 from mailward.doors.relay import Relay, deliver
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.events import Event
 from mailward.protect.held import Envelope, Held
 from mailward.protect.quarantine import Damaged, Quarantine
+from mailward.protect.stamp import Vouched
 
+_NO_SET = Version(0, 0)
+"""A person has released it, not a set."""
 _SUBJECT_SHOWN = 60
 """Characters of a subject in a table."""
 
@@ -208,8 +212,13 @@ async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str,
     smtp = config.smtp
     relay = Relay(smtp.next_hop, smtp.hostname or socket.getfqdn(), smtp.next_hop_timeout_s)
 
+    stamps = main.stamps(config)
+
     async def send(envelope: Envelope, message: bytes) -> Mapping[str, str]:
-        return await deliver(relay, envelope, headers.released(id_) + message)
+        ours = headers.released(id_)
+        if stamps is not None:  # or another Mailward on its way would catch it again
+            ours += stamps.make(message, Vouched.RELEASED, _NO_SET)
+        return await deliver(relay, envelope, ours + message)
 
     try:
         return await main.quarantine(config).release(id_, send, to)

@@ -59,9 +59,10 @@ class Handover:
                 reply = _TOO_MANY_HOPS
             else:
                 message = headers.received(incoming.trace) + headers.without_ours(incoming.content)
-                judged = await self.judge.judge(message, envelope, incoming.trace.client)
-                outlet = Outlet(message, judged.verdict, envelope, self.quarantine, relay)
-                reply = await outlet.act(judged.decisions)
+                judged = await self.judge.judge(
+                    message, envelope, incoming.trace.client, incoming.content
+                )
+                reply = await Outlet(message, judged, envelope, self.quarantine, relay).act()
         except ScannerDownError as e:
             reply, note = NOT_SCANNED, str(e)
         except TemporaryError as e:

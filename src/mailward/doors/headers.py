@@ -10,7 +10,9 @@ does to a reader's idea of where the header ends.
 ``X-Mailward-Risk``         names of what was found, separated by commas
 ``X-Mailward-Unscannable``  why something could not be looked into, e.g. ``encrypted``
 ``X-Mailward-Tag``          only on mail that the policy says to tag: the kind that was the reason
+``X-Mailward-Stripped``     only on mail that parts were cut out of: what it is held as
 ``X-Mailward-Released``     only on mail out of quarantine: its name there
+``X-Mailward-Scan``         for the next Mailward (``protect.stamp``)
 =========================== ====================================================================
 """
 
@@ -114,6 +116,11 @@ def with_subject(message: bytes, prefix: str) -> bytes:
     if found is None:
         return _field("Subject", prefix) + message
     return b"".join((message[: found.end()], b" ", prefix.encode("ascii"), message[found.end() :]))
+
+
+def stripped(id_: str) -> bytes:
+    """The field of a message that parts were cut out of."""
+    return _field("X-Mailward-Stripped", id_)
 
 
 def released(id_: str) -> bytes:

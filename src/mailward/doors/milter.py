@@ -17,6 +17,7 @@ from mailward.doors.judge import Judge, Scans
 from mailward.doors.milter_session import Context, Session
 from mailward.doors.told import Record, unrecorded
 from mailward.protect.quarantine import Quarantine
+from mailward.protect.stamp import Stamps
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,10 @@ class MilterDoor:
         scanner: Scans,
         quarantine: Quarantine,
         record: Record = unrecorded,
+        stamps: Stamps | None = None,
     ) -> None:
         self._settings = settings
-        self._context = Context(settings, Judge(policy, scanner), quarantine, record)
+        self._context = Context(settings, Judge(policy, scanner, stamps), quarantine, record)
         self._listening: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._serving: dict[asyncio.Task[None], Session] = {}

@@ -5,9 +5,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from mailward.doors import headers, milter_replies
+from mailward.doors.judge import Judged
 from mailward.protect.held import Envelope
 from mailward.protect.policy import Decision
-from mailward.scan.verdict import Verdict
+from mailward.rules import Action
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _OURS = b"x-mailward-"
@@ -61,19 +62,44 @@ class Message:
         """Sender and recipients as the rest of Mailward has them."""
         return Envelope(path(self.sender), tuple(map(path, self.recipients)), self.smtputf8)
 
-    def changes(self, verdict: Verdict, decision: Decision) -> list[bytes]:
-        """What the server is asked to do to the header: ours out, verdict in, subject marked."""
+    def changes(self, judged: Judged, decision: Decision) -> list[bytes]:
+        """What the server is asked to do: ours out, verdict in, subject marked, parts cut out."""
         space = b" " if self.spaced else b""
         asked = [
             milter_replies.change_header(index, name, b"") for name, index in self._of_our_name()
         ]
         if decision.subject:
             asked.append(self._subject(decision.subject.encode("ascii"), space))
-        ours = _FIELD.findall(headers.verdict_fields(verdict, decision))
+        cut = judged.cut if decision.action is Action.STRIP else None
+        if cut is not None:
+            fields = headers.verdict_fields(cut.verdict, decision) + headers.stripped(cut.held_as)
+            asked += self._cut(cut.content, space)
+        else:
+            stamp = b"" if decision.subject else judged.stamp
+            fields = headers.verdict_fields(judged.verdict, decision) + stamp
+        ours = _FIELD.findall(fields)
         asked += [
             milter_replies.insert_header(0, name, space + value.replace(b"\r\n", b"\n"))
             for name, value in reversed(ours)
         ]
+        return asked
+
+    def _cut(self, content: bytes, space: bytes) -> list[bytes]:
+        """The body that is left; what described the body goes where that was all of the message."""
+        head, body = headers.split(content)
+        asked = [milter_replies.replace_body(body.removeprefix(b"\r\n"))]
+        left = {name.lower(): value for name, value in _FIELD.findall(head)}
+        described = [name for name, _ in self.fields if name.lower().startswith(b"content-")]
+        if len(described) == 1 and left.get(b"content-type", b"").startswith(b"multipart/"):
+            return asked
+        for name, count in Counter(name.lower() for name in described).items():
+            new = left.get(name, b"")
+            asked += [
+                milter_replies.change_header(index, name, b"") for index in range(count, 1, -1)
+            ]
+            asked.append(milter_replies.change_header(1, name, space + new if new else b""))
+        if b"content-type" not in (name.lower() for name in described):
+            asked.append(milter_replies.add_header(b"Content-Type", space + left[b"content-type"]))
         return asked
 
     def _of_our_name(self) -> list[tuple[bytes, int]]:

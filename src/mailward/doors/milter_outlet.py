@@ -21,7 +21,7 @@ from mailward.protect.quarantine import Quarantine
 from mailward.rules import Action
 
 _HELD = (Action.QUARANTINE, Action.REJECT)
-_LEFT_ALONE = (Action.DELIVER, Action.TAG)
+_LEFT_ALONE = (Action.DELIVER, Action.TAG, Action.STRIP)
 
 
 def unite(judged: Judged) -> Judged:
@@ -49,12 +49,18 @@ async def act(
             await asyncio.to_thread(
                 quarantine.hold, content, envelope, judged.verdict, some.decision
             )
+    stripped = [some for some in decisions if some.decision.action is Action.STRIP]
+    if stripped and judged.cut is not None:
+        recipients = tuple(recipient for some in stripped for recipient in some.recipients)
+        envelope = replace(message.envelope(), recipients=recipients)
+        decision, id_ = stripped[0].decision, judged.cut.held_as
+        await asyncio.to_thread(quarantine.hold, content, envelope, judged.verdict, decision, id_)
     staying = [
         some.decision for some in decisions if some.decision.action not in (*_HELD, Action.DISCARD)
     ]
     if not staying:
         return milter_replies.DISCARD, "discard"
-    asked = message.changes(judged.verdict, _harshest(staying))
+    asked = message.changes(judged, _harshest(staying))
     asked += _recipients(decisions, message)
     return b"".join((*asked, milter_replies.CONTINUE)), "continue"
 

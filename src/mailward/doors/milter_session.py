@@ -69,10 +69,13 @@ class Context:
 
     @property
     def actions(self) -> Action:
-        """What has to be allowed: recipients are touched only where rules say so."""
+        """What has to be allowed: recipients and body are touched only where the
+        policy says so.
+        """
         header = Action.SMFIF_ADDHDRS | Action.SMFIF_CHGHDRS
         recipients = Action.SMFIF_ADDRCPT | Action.SMFIF_DELRCPT
-        return header | recipients if self.judge.policy.rules else header
+        body = Action.SMFIF_CHGBODY
+        return header | recipients | body if self.judge.policy.changes_mail else header
 
 
 class Session:
@@ -182,8 +185,9 @@ class Session:
             if message.too_large:
                 said, told = milter_replies.reply(_TOO_LARGE), str(_TOO_LARGE)
             else:
-                content = headers.without_ours(message.content())
-                judged = await self._judged(content, message)
+                carried = message.content()
+                content = headers.without_ours(carried)
+                judged = await self._judged(content, carried, message)
                 judged = unite(judged)
                 said, told = await act(judged, message, content, self._context.quarantine)
         except ScannerDownError as e:
@@ -209,9 +213,9 @@ class Session:
         )
         tell(event, self._context.record, problem)
 
-    async def _judged(self, content: bytes, message: Message) -> Judged:
+    async def _judged(self, content: bytes, carried: bytes, message: Message) -> Judged:
         judging = asyncio.ensure_future(
-            self._context.judge.judge(content, message.envelope(), self._client_address())
+            self._context.judge.judge(content, message.envelope(), self._client_address(), carried)
         )
         try:
             while not (await asyncio.wait({judging}, timeout=_PROGRESS_S))[0]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mailward.doors import headers
+from mailward.doors.judge import Judged
 from mailward.doors.relay import Relay, deliver
 from mailward.doors.reply import Reply
 from mailward.errors import TemporaryError
@@ -19,7 +20,6 @@ from mailward.protect.held import Envelope, Held
 from mailward.protect.policy import Decision, ForSome
 from mailward.protect.quarantine import Quarantine
 from mailward.rules import Action
-from mailward.scan.verdict import Verdict
 
 _TAKEN = Reply.of("250 2.0.0 Message accepted")
 
@@ -29,13 +29,14 @@ class Outlet:
     """One message, scanned, with its transaction at the next hop still open."""
 
     message: bytes
-    verdict: Verdict
+    judged: Judged
     envelope: Envelope
     quarantine: Quarantine
     relay: Relay
 
-    async def act(self, decisions: Sequence[ForSome]) -> Reply:
+    async def act(self) -> Reply:
         """Carry out what was decided. Raises TemporaryError: then nobody has the message."""
+        decisions = self.judged.decisions
         if len(decisions) == 1:
             return await self._for_all(decisions[0].decision)
         if all(some.decision.action is Action.REJECT for some in decisions):
@@ -46,6 +47,9 @@ class Outlet:
         match decision.action:
             case Action.DELIVER | Action.TAG:
                 return await self.relay.data(self._outgoing(decision))
+            case Action.STRIP:
+                held = await self._hold_whole([ForSome(decision, self.envelope.recipients)])
+                return await self._or_take_back(held)
             case Action.REDIRECT:
                 await self.relay.reset()
                 refused = await self._hand_over(ForSome(decision, self.envelope.recipients))
@@ -67,9 +71,12 @@ class Outlet:
             for some in decisions
             if some.decision.action in (Action.QUARANTINE, Action.REJECT)
         ]
+        stripped = [some for some in decisions if some.decision.action is Action.STRIP]
+        if stripped:
+            held.append(await self._hold_whole(stripped))
         handed_over = False
         for some in decisions:
-            if some.decision.action not in (Action.DELIVER, Action.TAG, Action.REDIRECT):
+            if some.decision.action in (Action.QUARANTINE, Action.REJECT, Action.DISCARD):
                 continue
             try:
                 refused = await self._hand_over(some)
@@ -80,7 +87,7 @@ class Outlet:
                     raise
                 refused = some.recipients
             handed_over = handed_over or len(refused) < len(some.recipients)
-            if refused:
+            if refused and some.decision.action is not Action.STRIP:  # that is held already
                 await self._hold(replace(some, recipients=refused))
         return _TAKEN
 
@@ -98,15 +105,39 @@ class Outlet:
             return some.recipients if refused else ()
         return tuple(recipient for recipient in recipients if recipient in refused)
 
-    async def _hold(self, some: ForSome) -> Held:
+    async def _hold(self, some: ForSome, id_: str | None = None) -> Held:
         envelope = replace(self.envelope, recipients=some.recipients)
         return await asyncio.to_thread(
-            self.quarantine.hold, self.message, envelope, self.verdict, some.decision
+            self.quarantine.hold, self.message, envelope, self.judged.verdict, some.decision, id_
         )
 
+    async def _hold_whole(self, stripped: Sequence[ForSome]) -> Held:
+        """What the note in the stripped message names, once for all who get that."""
+        recipients = tuple(recipient for some in stripped for recipient in some.recipients)
+        some = ForSome(stripped[0].decision, recipients)
+        return await self._hold(some, self.judged.cut.held_as if self.judged.cut else None)
+
+    async def _or_take_back(self, held: Held) -> Reply:
+        """Hand the stripped message over; if it is not taken, the whole one is the sender's."""
+        try:
+            reply = await self.relay.data(self._outgoing(held.decision))
+        except TemporaryError:
+            await asyncio.to_thread(self.quarantine.delete, held.id)
+            raise
+        if not reply.accepted:
+            await asyncio.to_thread(self.quarantine.delete, held.id)
+        return reply
+
     def _outgoing(self, decision: Decision) -> bytes:
+        judged = self.judged
+        if decision.action is Action.STRIP and judged.cut is not None:
+            message = headers.with_subject(judged.cut.content, decision.subject)
+            fields = headers.verdict_fields(judged.cut.verdict, decision)
+            return fields + headers.stripped(judged.cut.held_as) + message
         message = headers.with_subject(self.message, decision.subject)
-        return headers.verdict_fields(self.verdict, decision) + message
+        # Whoever changes the subject says something that the stamp does not cover.
+        stamp = b"" if decision.subject else judged.stamp
+        return headers.verdict_fields(judged.verdict, decision) + stamp + message
 
 
 def _refusal(decision: Decision) -> Reply:

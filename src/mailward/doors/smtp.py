@@ -31,6 +31,7 @@ from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
 from mailward.doors.told import Record, unrecorded
 from mailward.protect.quarantine import Quarantine
+from mailward.protect.stamp import Stamps
 
 log = structlog.get_logger(__name__)
 
@@ -82,10 +83,11 @@ class Gateway:
         scanner: Scans,
         quarantine: Quarantine,
         record: Record = unrecorded,
+        stamps: Stamps | None = None,
     ) -> None:
         self._settings = settings
         self._hostname = settings.hostname or socket.getfqdn()
-        self._handover = Handover(Judge(policy, scanner), quarantine, record)
+        self._handover = Handover(Judge(policy, scanner, stamps), quarantine, record)
         self._gate = _Gate(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None

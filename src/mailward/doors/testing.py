@@ -36,6 +36,10 @@ class FakeScanner:
         unopened = [Unopened("message/1:a.zip", Reason.ENCRYPTED)] if b"LOCKED" in data else []
         return Verdict(tuple(risks), tuple(unopened), parts=1, set=SET, ms=0.1)
 
+    def sets(self) -> Mapping[str, int]:
+        """As ``ScanPool.sets``."""
+        return {SET: 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

@@ -69,7 +69,32 @@ def decide(verdict: Verdict, settings: PolicySettings, mail: Mail) -> Decision:
     for rule in settings.rules:
         if rule.when is None or unmet(rule.when, verdict, settings, mail) is None:
             return _by_rule(rule, verdict)
-    return _by_verdict(verdict, settings)
+    return by_verdict(verdict, settings)
+
+
+def by_verdict(verdict: Verdict, settings: PolicySettings) -> Decision:
+    """What the table of verdicts says, whatever the rules are."""
+    actions: dict[VerdictKind, Action] = {
+        VerdictKind.INFECTED: settings.infected,
+        VerdictKind.SUSPICIOUS: settings.suspicious,
+        VerdictKind.UNSCANNABLE: settings.unscannable,
+        VerdictKind.CLEAN: settings.clean,
+    }
+    because = max(verdict.kinds, key=lambda kind: _HARSHNESS[actions[kind]])
+    return Decision(actions[because], because, _reason(verdict, because))
+
+
+def fitting_files(verdict: Verdict, settings: PolicySettings, rule: str) -> list[str]:
+    """Paths of the attachments that the rule of that name asks for by name or type."""
+    when = next((r.when for r in settings.rules if r.name == rule), None)
+    if when is None or not (when.file_name or when.content_type):
+        return []
+    return [
+        file.part
+        for file in verdict.files
+        if (not when.file_name or when.file_names.fit(file.name))
+        and (not when.content_type or when.content_types.fit(file.content_type))
+    ]
 
 
 def unscanned(chosen: WhenDown) -> Decision:
@@ -92,17 +117,6 @@ def _by_rule(rule: Rule, verdict: Verdict) -> Decision:
     what = "it is" if because is VerdictKind.CLEAN else f"{_reason(verdict, because)},"
     reason = f"{what} subject to the rule {rule.name!r}"
     return Decision(rule.action, because, reason, rule.name, rule.subject, rule.to)
-
-
-def _by_verdict(verdict: Verdict, settings: PolicySettings) -> Decision:
-    actions: dict[VerdictKind, Action] = {
-        VerdictKind.INFECTED: settings.infected,
-        VerdictKind.SUSPICIOUS: settings.suspicious,
-        VerdictKind.UNSCANNABLE: settings.unscannable,
-        VerdictKind.CLEAN: settings.clean,
-    }
-    because = max(verdict.kinds, key=lambda kind: _HARSHNESS[actions[kind]])
-    return Decision(actions[because], because, _reason(verdict, because))
 
 
 _Holds = Callable[[When, Verdict, PolicySettings, Mail], bool]

@@ -56,6 +56,11 @@ Raises TemporaryError when the next hop has not taken the message for anybody.
 """
 
 
+def new_id(at: datetime) -> str:
+    """A name for what is held at that time."""
+    return f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
 class Quarantine:
     """The folder of held messages. Every method may be called from several processes at once.
 
@@ -72,15 +77,22 @@ class Quarantine:
         self._room = Room(folder, settings, self._remove)
 
     def hold(
-        self, message: bytes, envelope: Envelope, verdict: Verdict, decision: Decision
+        self,
+        message: bytes,
+        envelope: Envelope,
+        verdict: Verdict,
+        decision: Decision,
+        id_: str | None = None,
     ) -> Held:
         """Keep a message. When this returns it is on disk, whatever happens next (S12).
+
+        ``id_``: a name that ``new_id`` gave, where it had to be known before.
 
         Raises TemporaryError, with nothing kept, when the quarantine is full or the disk fails.
         """
         at = datetime.now(UTC)
         held = Held(
-            id=f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+            id=id_ or new_id(at),
             at=at,
             envelope=envelope,
             size_bytes=len(message),

@@ -39,16 +39,14 @@ class _DoubtfulError(Exception):
     """Mail clients read it in more than one way."""
 
 
-def at_fault(verdict: Verdict, more: Collection[str] = ()) -> frozenset[str] | None:
+def at_fault(verdict: Verdict, more: Collection[str] = ()) -> frozenset[str]:
     """The labels of the message's own parts that risks, or what could not be opened, are in.
 
-    ``more``: paths of further parts. None if something is in no part alone, but in the message.
+    ``more``: paths of further parts. What was found in the message as a whole is in no part: only
+    a scan of what is left tells whether it went with them.
     """
     paths = [*(r.part for r in verdict.risks), *(u.part for u in verdict.unopened), *more]
-    found = [_LABEL.match(path) for path in paths]
-    if not all(found):
-        return None
-    return frozenset(match[1] for match in found if match is not None)
+    return frozenset(match[1] for path in paths if (match := _LABEL.match(path)) is not None)
 
 
 def without(message: bytes, labels: Collection[str], note: Note) -> bytes | None:
