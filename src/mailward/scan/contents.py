@@ -19,6 +19,8 @@ class Piece:
     content_type: str = ""
     label: str = ""
     """What tells it from its siblings in a part's path, beside its name: ``2.1`` of a MIME part."""
+    is_sealed: bool = False
+    """Scanned and not opened: what is in it is given beside it already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,8 @@ class _Tree:
 
     def _open(self, piece: Piece, data: bytes) -> tuple[Role, Contents | None]:
         """What a piece turns out to be, and what is in it; None if nothing can be."""
+        if piece.is_sealed:
+            return piece.role, None
         if piece.role is Role.MESSAGE:
             return piece.role, message.read(data, self._budget)
         contents = containers.unpack(data, piece.name, piece.content_type, self._budget)

@@ -24,6 +24,7 @@ from mailward.scan.containers import (
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
 from mailward.scan.contents import Contents
+from mailward.scan.documents import readers
 from mailward.scan.mime import inline
 
 Reader = Callable[[bytes, str, Budget], Contents]
@@ -57,6 +58,7 @@ _AT_START: tuple[Format, ...] = (
     (shortcut.STARTS, "Windows shortcut", shortcut.read),
     (onenote.STARTS, "OneNote section", onenote.read),
     (embedded.STARTS, "program or picture", embedded.read),
+    *readers.AT_START,
 )
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.DOTALL)
 
@@ -64,6 +66,7 @@ _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (libarchive.looks_like_iso, libarchive.ISO.what, partial(libarchive.read, libarchive.ISO)),
     (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
     (inline.holds_files, "files in a text", inline.read),
+    *readers.BY_LOOK,
 )
 """Besides what it starts as."""
 

@@ -12,7 +12,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (b"\x89LZO\x00\r\n\x1a\n", "lzop'ed file"),
     (b"MSWIM\0\0\0", "Windows image (WIM)"),
     (b"ITSF\x03", "compiled HTML help"),
-    (b"\x78\x9f\x3e\x22", "TNEF (winmail.dat)"),
     (b"conectix", "virtual disk (VHD)"),
     (b"vhdxfile", "virtual disk (VHDX)"),
     (b"egg!", "ALZip archive"),

@@ -1,0 +1,170 @@
+"""VBA projects (MS-OVBA): the source of each module, and whether the compiled code says more.
+
+Office runs the compiled code where it fits the release that made it, and the source elsewhere. Who
+removes or replaces the source leaves a macro that works and shows nothing ("VBA stomping").
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Ambiguous, Contents, Piece, Shut
+from mailward.scan.documents.compound_file import CompoundFile, Stream
+from mailward.scan.part import Role
+from mailward.scan.verdict import Doubt, Reason
+
+_CHUNK_BYTES = 4096
+_SIGNATURE = 0x01
+_SOURCE = re.compile(rb"\x01..\x00Attribut[^e]", re.DOTALL)
+"""The beginning of a compressed source: a container, a chunk, eight letters, a flag."""
+_RECORD = struct.Struct("<HL")
+_CODE_PAGE, _VERSION, _MODULE_NAME, _MODULE_STREAM, _MODULE_OFFSET = 0x03, 0x09, 0x19, 0x1A, 0x31
+_VERSION_EXTRA_BYTES = 2
+"""The record of the version is longer than it says."""
+_COMPILED_MIN_BYTES = 600
+"""What is compiled for a module without a line of code is about as long."""
+
+_TELLING = re.compile(
+    rb"(?<![a-z0-9_])(auto_?(?:open|close|exec|exit|new)|document_(?:open|close|new)|"
+    rb"workbook_(?:open|activate|beforeclose)|shell|shellexecute[aw]?|createobject|getobject|"
+    rb"urldownloadtofile[aw]?|createthread|virtualalloc(?:ex)?|wscript)(?![a-z0-9_])",
+    re.IGNORECASE,
+)
+"""Names that code needs to do harm, as they stand in compiled code."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    name: str
+    compiled: bytes
+    source: bytes | None
+
+
+def read(file: CompoundFile, streams: list[Stream], budget: Budget) -> Contents:
+    """The modules of every project in ``file``. Raises Spent."""
+    for directory in streams:
+        if directory.name.lower() == "dir":
+            inside = [stream for stream in streams if stream.storage == directory.storage]
+            yield from _project(file, directory, inside, budget)
+
+
+def _project(
+    file: CompoundFile, directory: Stream, inside: list[Stream], budget: Budget
+) -> Contents:
+    listed = decompress(file.read(directory, budget.room()), budget) or b""
+    offsets = dict(_offsets(listed))
+    modules: list[_Module] = []
+    compiled_names = set[bytes]()
+    for stream in inside:
+        name = stream.name
+        if name.lower() in ("dir", "__srp_0", "__srp_1", "__srp_2", "__srp_3"):
+            continue
+        data = file.read(stream, budget.room())
+        if name.lower() == "_vba_project":
+            compiled_names |= _names(data)
+            continue
+        module = _module(name, data, offsets.get(name.lower()), budget)
+        if module is not None:
+            modules.append(module)
+    for module in modules:
+        if module.source:
+            yield Piece(module.source, Role.MEMBER, f"{module.name}.vba", label="macro")
+        elif len(module.compiled) > _COMPILED_MIN_BYTES:
+            why = f"module {module.name[:40]} is compiled and has no source"
+            yield Ambiguous(Doubt.MACRO, why)
+            yield Shut(Reason.UNSUPPORTED, f"compiled macro code: {why}")
+    said = b"\n".join(module.source or b"" for module in modules).lower()
+    missing = sorted(name for name in compiled_names if name not in said)
+    if missing and modules:
+        named = b", ".join(missing[:5]).decode("ascii", "replace")
+        yield Ambiguous(Doubt.MACRO, f"compiled macro code names what the source does not: {named}")
+
+
+def _names(data: bytes) -> set[bytes]:
+    return {found[1].lower() for found in _TELLING.finditer(data)}
+
+
+def _module(name: str, data: bytes, offset: int | None, budget: Budget) -> _Module | None:
+    """None if the stream holds no module."""
+    found = _SOURCE.search(data)
+    if offset is None and found is None:
+        return None
+    for at in (offset, found.start() if found is not None else None):
+        if at is not None and at < len(data):
+            source = decompress(data[at:], budget)
+            if source:
+                return _Module(name, data[:at], source)
+    return _Module(name, data[: offset or 0], None)
+
+
+def _offsets(listed: bytes) -> Iterator[tuple[str, int]]:
+    """Stream names, lower case, and where the source begins in them (MS-OVBA 2.3.4.2)."""
+    at, name, encoding = 0, "", "cp1252"
+    while at + _RECORD.size <= len(listed):
+        kind, size = _RECORD.unpack_from(listed, at)
+        at += _RECORD.size
+        value = listed[at : at + size]
+        at += size + (_VERSION_EXTRA_BYTES if kind == _VERSION else 0)
+        if kind == _CODE_PAGE and len(value) == 2:
+            encoding = f"cp{int.from_bytes(value, 'little')}"
+        elif kind == _MODULE_STREAM:
+            try:
+                name = value.decode(encoding, "replace").lower()
+            except LookupError:
+                name = value.decode("cp1252", "replace").lower()
+        elif kind == _MODULE_OFFSET and len(value) == 4:
+            yield name, int.from_bytes(value, "little")
+
+
+def decompress(data: bytes, budget: Budget) -> bytes | None:
+    """MS-OVBA 2.4.1; None if it is not compressed so. What is in front of damage is kept."""
+    if not data or data[0] != _SIGNATURE:
+        return None
+    out = bytearray()
+    at, room = 1, budget.room()
+    while at + 2 <= len(data) and len(out) < room:
+        budget.check_time()
+        header = data[at] | data[at + 1] << 8
+        if header >> 12 & 7 != 3:
+            break
+        end = min(len(data), at + (header & 0xFFF) + 3)
+        at += 2
+        if not header >> 15:
+            out += data[at : at + _CHUNK_BYTES]
+            at += _CHUNK_BYTES
+            continue
+        _chunk(data, at, end, out)
+        at = end
+    return bytes(out[:room])
+
+
+def _chunk(data: bytes, at: int, end: int, out: bytearray) -> None:
+    start = len(out)
+    while at < end:
+        flags = data[at]
+        at += 1
+        if not flags:
+            out += data[at : min(at + 8, end)]
+            at += 8
+            continue
+        for bit in range(8):
+            if at >= end:
+                return
+            if not flags >> bit & 1:
+                out.append(data[at])
+                at += 1
+                continue
+            if at + 2 > end:
+                return
+            token = data[at] | data[at + 1] << 8
+            at += 2
+            done = len(out) - start
+            offset_bits = max(4, (done - 1).bit_length()) if done > 1 else 4
+            offset = (token >> 16 - offset_bits) + 1
+            length = (token & (0xFFFF >> offset_bits)) + 3
+            if offset > done:
+                return
+            for _ in range(length):
+                out.append(out[-offset])
