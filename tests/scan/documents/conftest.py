@@ -8,9 +8,9 @@ from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
-from mailward.scan.verdict import Ambiguity, Unopened
+from mailward.scan.verdict import Ambiguity, OwnPassword, Unopened
 
-Everything = list[Part | Unopened | Ambiguity]
+Everything = list[Part | Unopened | Ambiguity | OwnPassword]
 
 
 @pytest.fixture
