@@ -69,6 +69,8 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = _HEADER_BYTES
+    if len(data) < at + _ATTRIBUTE.size:
+        raise _DamagedError("truncated")
     while at < len(data):
         if at + _ATTRIBUTE.size > len(data):
             if data[at:].strip(b"\0\r\n"):
