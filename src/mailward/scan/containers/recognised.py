@@ -30,8 +30,6 @@ _ARJ = re.compile(rb"\x60\xea(?!\0\0).[\0-\x0a][\x1e-\x30].[\0-\x10][\0-\x0b]", 
 """Header size of at most 2600 bytes, first header size, versions, host system."""
 
 COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_DIRECTORY_ENTRY_BYTES = 128
-_ENCRYPTED_PACKAGE = "EncryptedPackage\0".encode("utf-16-le")
 
 _PGP_MESSAGE = re.compile(rb"\s*-----BEGIN PGP MESSAGE-----")
 _CMS = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
@@ -58,23 +56,11 @@ def recognise(data: bytes, content_type: str) -> Shut | None:
 
 
 def _encrypted(data: bytes) -> str | None:
-    if data.startswith(COMPOUND_FILE) and _has_entry(data, _ENCRYPTED_PACKAGE):
-        return "encrypted Office document"
     if _PGP_MESSAGE.match(data):
         return "OpenPGP message"
     if _cms_kind(data) == _CMS_ENVELOPED:
         return "encrypted S/MIME message"
     return None
-
-
-def _has_entry(data: bytes, name: bytes) -> bool:
-    """Whether a compound file's directory names a stream so ([MS-CFB] 2.6: entries are aligned)."""
-    at = data.find(name)
-    while at >= 0:
-        if at % _DIRECTORY_ENTRY_BYTES == 0:
-            return True
-        at = data.find(name, at + 1)
-    return False
 
 
 def _cms_kind(data: bytes) -> int | None:

@@ -79,6 +79,8 @@ def _stream(
             yield Shut(Reason.ENCRYPTED, "encrypted Word document")
         case "workbook" | "book":
             yield from excel4.read(content, budget)
+        case "encryptedpackage":
+            yield Shut(Reason.ENCRYPTED, "encrypted Office document")
         case "encryptedsummary":
             yield Shut(Reason.ENCRYPTED, "encrypted PowerPoint document")
 
