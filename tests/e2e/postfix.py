@@ -111,7 +111,7 @@ def running(more: str = "") -> Iterator[Postfix]:
     """Start it; stop it whatever happens. ``more``: further lines of main.cf."""
     folder = Path(tempfile.mkdtemp(prefix="mailward-postfix-"))
     try:
-        instance = Postfix(folder, _free_port())
+        instance = Postfix(folder, free_port())
         _lay_out(instance, more)
         _control(folder, "start")
         try:
@@ -163,7 +163,8 @@ def _wait_for(instance: Postfix) -> None:
     raise TimeoutError(f"Postfix does not answer:\n{instance.log()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mailward import testing
+from mailward.config import Config
 from tests.doors import clamd_dialogs
 from tests.doors.clamd_dialogs import DIALOGS, Dialog
 from tests.doors.test_clamd import connected
-from tests.e2e import clamd, service, through
+from tests.e2e import clamd, service
 
 pytestmark = pytest.mark.real
 
@@ -44,13 +45,12 @@ def test_what_we_take_for_clamds_answers_are_clamds_answers(
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[service.Service]:
+def started(starter: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[service.Service]:
     """Mailward with its clamd door open alone."""
     folder = tmp_path_factory.mktemp("mailward")
     path = folder / "clamd.sock"
-    config = through.protected(folder, "127.0.0.1:1")
     doors = {"SMTP__ENABLED": "false", "CLAMD__ENABLED": "true", "CLAMD__LISTEN": f'["{path}"]'}
-    with service.running(config.state_dir, folder, str(path), **doors) as instance:
+    with service.running(starter.state_dir, folder, str(path), **doors) as instance:
         yield instance
 
 

@@ -16,15 +16,10 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+def server(starter: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[postfix.Postfix]:
+    """Postfix with Mailward on a Unix socket."""
     if reason := postfix.why_not():
         pytest.skip(reason)
-    return through.protected(tmp_path_factory.mktemp("mailward"), "127.0.0.1:1")
-
-
-@pytest.fixture(scope="module")
-def server(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[postfix.Postfix]:
-    """Postfix with Mailward on a Unix socket."""
     folder = tmp_path_factory.mktemp("run")
     place = tempfile.TemporaryDirectory(prefix="mailward-milter-")
     Path(place.name).chmod(0o755)  # Postfix's user has to get there
@@ -38,16 +33,16 @@ def server(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     more = f"smtpd_milters = unix:{path}\nmilter_default_action = tempfail\n"
     with (
         place,
-        service.running(config.state_dir, folder, str(path), **doors),
+        service.running(starter.state_dir, folder, str(path), **doors),
         postfix.running(more) as instance,
     ):
         yield instance
 
 
 @pytest.fixture
-def mailbox(server: postfix.Postfix, config: Config) -> postfix.Postfix:
+def mailbox(server: postfix.Postfix, starter: Config) -> postfix.Postfix:
     server.empty()
-    quarantine = main.quarantine(config)
+    quarantine = main.quarantine(starter)
     for entry in quarantine.list():
         quarantine.delete(entry.id)
     return server
@@ -86,15 +81,15 @@ def test_malware_is_refused_by_postfix_in_our_words(mailbox: postfix.Postfix) ->
 
 
 def test_held_mail_is_with_us_and_not_with_postfix(
-    mailbox: postfix.Postfix, config: Config
+    mailbox: postfix.Postfix, starter: Config
 ) -> None:
     recipients = (f"m1@{postfix.DOMAIN}", f"m2@{postfix.DOMAIN}")
     suspicious = sample("program, called one")
     assert send(mailbox, suspicious, *recipients)[0] == 250
-    (held,) = main.quarantine(config).list()
+    (held,) = main.quarantine(starter).list()
     assert isinstance(held, Held)
     assert held.envelope.recipients == recipients
-    message = main.quarantine(config).message(held.id)
+    message = main.quarantine(starter).message(held.id)
     assert message.partition(b"\r\n\r\n")[2] == suspicious.partition(b"\r\n\r\n")[2]
     assert mailbox.delivered(0) == []
 
@@ -107,14 +102,14 @@ def test_what_is_unscannable_is_tagged(mailbox: postfix.Postfix) -> None:
 
 @pytest.mark.shared
 def test_real_mail_arrives_to_the_byte(
-    mailbox: postfix.Postfix, shared: Path, config: Config
+    mailbox: postfix.Postfix, shared: Path, starter: Config
 ) -> None:
     messages = through.corpus(shared, 60)
     codes = []
     for number, message in enumerate(messages):
         codes.append(send(mailbox, message, f"m{number}@{postfix.DOMAIN}")[0])
     assert len(messages) > 40
-    held = len(main.quarantine(config).list())
+    held = len(main.quarantine(starter).list())
     delivered = mailbox.delivered(codes.count(250) - held)
     assert len(delivered) + held + codes.count(550) == len(messages)
     assert set(codes) <= {250, 550}
@@ -123,7 +118,9 @@ def test_real_mail_arrives_to_the_byte(
     assert all(body in sent for body in bodies)
 
 
-def test_when_mailward_is_gone_nothing_passes(config: Config, tmp_path: Path) -> None:
+def test_when_mailward_is_gone_nothing_passes(tmp_path: Path) -> None:
+    if reason := postfix.why_not():
+        pytest.skip(reason)
     path = tmp_path / "nobody.sock"
     more = f"smtpd_milters = unix:{path}\nmilter_default_action = tempfail\n"
     with postfix.running(more) as server, smtplib.SMTP("127.0.0.1", server.port) as client:
