@@ -130,6 +130,38 @@ def test_a_swapped_object_is_refused_and_the_next_update_begins_anew(site: Site)
     assert _refresh(site, _public(site).as_uri()).result is Result.ACTIVATED
 
 
+@pytest.mark.parametrize("what", ["objects", "targets"])
+def test_what_is_swapped_at_one_mirror_comes_from_the_next_in_the_same_update(  # S1
+    site: Site, what: str
+) -> None:
+    wrong, cut = _copy(site, "wrong"), _copy(site, "cut")
+    for path in (wrong / what).rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(b"\0" * path.stat().st_size)
+    for path in (cut / what).rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    addresses = [wrong.as_uri(), cut.as_uri(), _public(site).as_uri()]
+    assert _refresh(site, *addresses).result is Result.ACTIVATED
+
+
+def test_a_swapped_patch_comes_from_the_next_mirror(site: Site) -> None:
+    _refresh(site, _public(site).as_uri())
+    for number in range(30):
+        site.build(f"Rule{number:02}", f'"threat number {number}"')
+    site.publish("Second")
+    _refresh(site, _public(site).as_uri())
+    site.publish("Third")
+    wrong = _copy(site, "wrong")
+    patches = list((wrong / "patches").rglob("*.zst"))
+    assert patches
+    for path in patches:
+        path.write_bytes(b"\0" * path.stat().st_size)
+    shutil.rmtree(_public(site) / "objects")  # so that only patches can help
+    shutil.rmtree(wrong / "objects")
+    assert _refresh(site, wrong.as_uri(), _public(site).as_uri()).result is Result.ACTIVATED
+
+
 def test_a_wrong_beginning_left_by_an_earlier_update_costs_one_more_download(site: Site) -> None:
     partial = site.folder / "state/update/partial"
     partial.mkdir(parents=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -11,6 +12,7 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     RepositoryError,
 )
+from tuf.api.metadata import TargetFile
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
@@ -30,6 +32,8 @@ from mailward.update import trust
 from mailward.update.fetch import Fetcher, Mirrors, NotThereError
 from mailward.update.fetch.partial import Frame
 
+log = structlog.get_logger(__name__)
+
 _METADATA_MAX_BYTES = 5 * 1024 * 1024
 """Of any metadata file; python-tuf bounds each role more tightly."""
 
@@ -46,6 +50,7 @@ class SignedFiles:
     ) -> None:
         trusted_dir.mkdir(parents=True, exist_ok=True)
         self._where = metadata_url.rstrip("/").removesuffix("/metadata")
+        self._places: Sequence[str] = (targets_url,)
         self._tuf_fetcher = _TufFetcher(fetcher)
         with self._in_our_words():
             self._updater = Updater(
@@ -61,9 +66,10 @@ class SignedFiles:
         with self._in_our_words():
             self._updater.refresh()
 
-    def go_on_with(self, fetcher: Fetcher) -> None:
-        """Fetch the rest by this one."""
+    def go_on_with(self, fetcher: Fetcher, places: Sequence[str]) -> None:
+        """Fetch the rest by this one, below the first of ``places`` that has the right content."""
         self._tuf_fetcher.fetcher = fetcher
+        self._places = places
 
     def names(self, name: str) -> bool:
         """Whether the signed metadata names a target. Raises TrustError or FetchError."""
@@ -84,8 +90,19 @@ class SignedFiles:
                     f"{self._where}: {name} has {info.length} bytes, {max_bytes} allowed"
                 )
             if self._updater.find_cached_target(info, str(copy)) is None:
-                self._updater.download_target(info, str(copy))
+                self._download(info, copy)
             return copy.read_bytes()
+
+    def _download(self, info: TargetFile, copy: Path) -> None:
+        *others, last = self._places
+        for place in others:
+            try:
+                self._updater.download_target(info, str(copy), place)
+            except (RepositoryError, DownloadLengthMismatchError) as e:
+                log.warning("a mirror has other content than was signed", at=place, why=str(e))
+            else:
+                return
+        self._updater.download_target(info, str(copy), last)
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -121,6 +138,7 @@ class Repository:
     def __init__(self, address: str, root: bytes, trusted_dir: Path, mirrors: Mirrors) -> None:
         self._base = address
         self._mirrors = mirrors
+        self._addresses = [address, *(a for a in mirrors.addresses if a != address)]
         self._cache = trusted_dir / "cache"
         self._signed = SignedFiles(
             f"{self._base}/metadata/",
@@ -136,7 +154,8 @@ class Repository:
         What follows is bound to these and may come from any. Raises TrustError or FetchError.
         """
         self._signed.refresh()
-        self._signed.go_on_with(self._mirrors)
+        places = [f"{each}/targets/" for each in self._addresses]
+        self._signed.go_on_with(self._mirrors, places)
 
     def current(self, channel: Channel) -> Current:
         """What a channel offers. Raises TrustError or FetchError."""
@@ -167,15 +186,17 @@ class Repository:
         )
         return trust.read_manifest(raw, channel, version, set_max_bytes)
 
-    def object_frame(self, shard: Shard) -> Frame:
-        """The file that holds a shard."""
+    def object_frames(self, shard: Shard) -> list[Frame]:
+        """The file that holds a shard, at each address."""
         sha = shard.sha256
-        return Frame(f"{self._base}/objects/{sha[:2]}/{sha}.zst", f"{sha}.zst", shard.object_bytes)
+        path = f"objects/{sha[:2]}/{sha}.zst"
+        return [Frame(f"{a}/{path}", f"{sha}.zst", shard.object_bytes) for a in self._addresses]
 
-    def patch_frame(self, patch: Patch) -> Frame:
-        """The file that holds a patch."""
-        url = f"{self._base}/patches/{patch.new[:2]}/{patch.new}/{patch.old}.zst"
-        return Frame(url, f"{patch.new}-{patch.old}.zst", patch.size_bytes)
+    def patch_frames(self, patch: Patch) -> list[Frame]:
+        """The file that holds a patch, at each address."""
+        path = f"patches/{patch.new[:2]}/{patch.new}/{patch.old}.zst"
+        name = f"{patch.new}-{patch.old}.zst"
+        return [Frame(f"{a}/{path}", name, patch.size_bytes) for a in self._addresses]
 
 
 def reach(root: bytes, trusted_dir: Path, mirrors: Mirrors) -> Repository:

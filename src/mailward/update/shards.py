@@ -1,4 +1,7 @@
-"""What a set lacks, fetched in parallel: as patches where there are some, otherwise whole."""
+"""What a set lacks, fetched in parallel: as patches where there are some, otherwise whole.
+
+What one address gives with other content than was signed is asked of the next one.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -93,6 +96,8 @@ class Shards:
                     # What was carried on with may have been wrong since an earlier update.
                     if isinstance(e, TrustError) and self._partials.forget_carried_on(way.frame):
                         others = [way, *others]
+                    if isinstance(e, FetchError):  # every address was asked for it
+                        others = [other for other in others if other.frame.name != way.frame.name]
                     if not others:
                         raise
                     log.info("not usable, trying again", file=way.frame.name, why=str(e))
@@ -101,13 +106,13 @@ class Shards:
 
     def _ways(self, manifest: Manifest, shard: Shard) -> list[_Way]:
         """How this shard may come, cheapest first."""
-        whole = _Way(shard, self._repository.object_frame(shard), None)
         patches = [
-            _Way(shard, self._repository.patch_frame(patch), patch)
+            _Way(shard, frame, patch)
             for patch in manifest.patches
             if patch.new == shard.sha256 and self._can_patch(patch)
+            for frame in self._repository.patch_frames(patch)
         ]
-        return [*patches, whole]
+        return [*patches, *(_Way(shard, f, None) for f in self._repository.object_frames(shard))]
 
     def _can_patch(self, patch: Patch) -> bool:
         old = self._store.object_path(patch.old)
