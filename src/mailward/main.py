@@ -31,6 +31,7 @@ from mailward.scan.pool import ScanPool
 from mailward.update import alarms
 from mailward.update.agent import Agent, Progress, enabled_channels
 from mailward.update.licenses import Licenses
+from mailward.update.repair import Repair
 from mailward.update.service import UpdateService
 from mailward.update.watch import Watch
 
@@ -49,6 +50,11 @@ def store(config: Config) -> Store:
 def agent(config: Config, progress: Progress = lambda step, done, total: None) -> Agent:
     """What keeps the store current."""
     return Agent(config.update, store(config), config.trust_dir, progress, config.license_dir)
+
+
+def repair(config: Config, progress: Progress = lambda step, done, total: None) -> Repair:
+    """What mends the store."""
+    return Repair(config.update, store(config), config.trust_dir, config.license_dir, progress)
 
 
 def licenses(config: Config) -> Licenses:

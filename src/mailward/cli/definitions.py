@@ -1,13 +1,16 @@
 """`mailward definitions`: the store as the administrator sees and steers it."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
-from mailward.definitions.store import State, Store, StoredSet
+from mailward.definitions.store import Problem, State, Store, StoredSet
 from mailward.errors import FormatError, UsageError
+from mailward.update.repair import Repaired
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,27 +119,72 @@ def rollback(
 
 @app.command()
 def verify(
-    ctx: typer.Context, version: OptionalVersion = None, as_json: JsonOption = False
+    ctx: typer.Context,
+    version: OptionalVersion = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Fetch what is damaged, make anew what was made here, mend the pointer.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read every byte of a set, or of all, and compare it with what was signed.
 
-    Exit code 1: something is damaged; it is named.
+    Exit code 1: something is damaged, or still is; it is named. Scanning goes on meanwhile, with
+    the newest whole set.
 
-    Example: `mailward definitions verify`
+    Example: `mailward definitions verify --repair`
     """
+    config = settings(ctx)
     store = _store(ctx)
     chosen = _version(version) if version else None
-    problems = store.verify(chosen)
+    mending = main.repair(config)
+    found = mending.problems(chosen)
+    done = mending.run(chosen) if repair else None
+    left = found if done is None else list(done.left)
     if as_json:
-        print_json([{"version": _text(p.version), "detail": p.detail} for p in problems])
-    elif problems:
-        print_table(("set", "problem"), [(_text(p.version) or "-", p.detail) for p in problems])
-        out.print("A damaged shard is fetched again with the next set that needs it.")
-    else:
+        print_json(_plain_problems(found) if done is None else _plain_repair(found, done))
+    elif found:
+        print_table(("set", "problem"), [(_text(p.version) or "-", p.detail) for p in found])
+    if not as_json:
+        _print_verified(store, chosen, found, done)
+    if left:
+        raise typer.Exit(1)
+
+
+def _plain_problems(found: Sequence[Problem]) -> list[dict[str, str | None]]:
+    return [{"version": _text(p.version), "detail": p.detail} for p in found]
+
+
+def _plain_repair(found: Sequence[Problem], done: Repaired) -> dict[str, Any]:
+    return {
+        "problems": _plain_problems(found),
+        "repaired": done.done,
+        "hindered": done.hindered,
+        "left": _plain_problems(done.left),
+    }
+
+
+def _print_verified(
+    store: Store, chosen: Version | None, found: Sequence[Problem], done: Repaired | None
+) -> None:
+    if done is not None:
+        for line in done.done:
+            out.print(f"Repaired: {line}", markup=False)
+        for line in done.hindered:
+            out.print(f"Not done: {line}", markup=False)
+        for problem in done.left:
+            where = _text(problem.version) or "-"
+            out.print(f"Still wrong: {where}: {problem.detail}", markup=False)
+        if not done.left and found:
+            out.print("Nothing is damaged any more")
+    elif found:
+        out.print("To mend it: mailward definitions verify --repair")
+    if not found:
         checked = 1 if chosen else len(store.versions())
         out.print(f"{checked} {'set' if checked == 1 else 'sets'} verified: nothing is damaged")
-    if problems:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from mailward.config import StoreSettings
 from mailward.definitions import lock
 from mailward.definitions.disk import disk_errors
 from mailward.definitions.history import Event, History
-from mailward.definitions.model import Version
+from mailward.definitions.model import Manifest, Version
 from mailward.definitions.objects import Objects
 from mailward.definitions.pointer import POINTER_MAX_BYTES, Pointer, recovered
 from mailward.definitions.sets import State, StoredSet, read_set
@@ -91,6 +91,17 @@ class Store:
             return Pointer.from_json(raw)
         except FormatError as damage:
             return self._recovered_pointer(damage)
+
+    def pointer_damage(self) -> str | None:
+        """What is wrong with the pointer's file; None if nothing, or if there is none."""
+        with disk_errors("read the pointer", self.folder):
+            try:
+                Pointer.from_json(self._pointer.read_bytes()[: POINTER_MAX_BYTES + 1])
+            except FileNotFoundError:
+                return None
+            except FormatError as damage:
+                return f"the pointer {self._pointer} is damaged: {damage}"
+        return None
 
     def pointer_stamp(self) -> tuple[int, int, int]:
         """Inode, time (ns) and size of the pointer, zeros if there is none: changes with it."""
@@ -161,9 +172,21 @@ class Store:
             pointer = self.pointer()
         except StoreError as damage:
             return [*found, Problem(None, str(damage))]
+        damage_at_rest = self.pointer_damage()
+        if damage_at_rest is not None:
+            found.append(Problem(None, damage_at_rest))
         if pointer is not None and pointer.version not in (None, *self.versions()):
             found.append(Problem(pointer.version, f"active set {pointer.version} is missing"))
         return found
+
+    def damaged_shards(self, manifest: Manifest) -> frozenset[str]:
+        """The hashes of a manifest's shards that are missing or have other content."""
+        with disk_errors(f"verify set {manifest.version}", self.folder):
+            return frozenset(
+                shard.sha256
+                for shard in manifest.shards
+                if self._objects.problem(shard.sha256, shard.size_bytes, hashing=True)
+            )
 
     @contextlib.contextmanager
     def writer(self, purpose: str) -> Iterator[StoreWriter]:
@@ -225,7 +248,7 @@ class Store:
         if pointer is None:
             raise StoreError(
                 f"{self._pointer} is damaged ({damage}) and the history does not tell which set "
-                f"was in use: remove the file, then choose one: mailward definitions activate"
+                "was in use. To use the newest whole one: mailward definitions verify --repair"
             ) from damage
         log.error(
             "the pointer is damaged; the history tells which set is in use",

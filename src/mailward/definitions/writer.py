@@ -95,6 +95,56 @@ class StoreWriter:
         self._added -= {shard.sha256 for shard in manifest.shards}
         return self._store.get(version)
 
+    def restage(self, manifest: Manifest) -> StoredSet:
+        """Put a set together anew, whatever is there of it now; its trial begins anew, too (S2).
+
+        Raises StoreError if an object is missing or damaged.
+        """
+        with disk_errors(f"stage set {manifest.version}", self._folder):
+            self._require_objects(manifest)
+            self._discard_set(manifest.version)
+            self._publish_set(manifest, self._set_folder(manifest.version))
+        return self._store.get(manifest.version)
+
+    def mend_pointer(self) -> str | None:
+        """Write the pointer anew, so that readers look again; what was mended about it, if so.
+
+        A damaged pointer becomes what the history tells; one that names a set that is not whole, or
+        that nothing tells of, the newest whole set (S5). Raises StoreError.
+        """
+        damage = self._store.pointer_damage()
+        try:
+            pointer = self._store.pointer()
+        except StoreError:
+            pointer = Pointer()
+        if pointer is None or (pointer.version is None and damage is None):
+            return None
+        whole = self._whole_sets(pointer)
+        if pointer.version not in {stored.version for stored in whole} and whole:
+            damage = damage or f"set {pointer.version} is in use and is not whole"
+            newest = next((s for s in whole if s.version in pointer.before), whole[0])
+            pointer = pointer.model_copy(
+                update={
+                    "version": newest.version,
+                    "channel": newest.manifest.channel,
+                    "activated_at": datetime.now(UTC),
+                    "before": tuple(s.version for s in whole if s.version < newest.version),
+                }
+            )
+        with disk_errors("move the pointer", self._folder):
+            durable.write_atomic(self._folder / "active", pointer.to_json(), scratch=self._work)
+        return None if damage is None else f"{damage}; now {pointer.version or 'no set'} is in use"
+
+    def _whole_sets(self, pointer: Pointer) -> list[StoredSet]:
+        """Those that could be in use, newest first."""
+        found = []
+        for version in self._store.versions():
+            with contextlib.suppress(StoreError, UsageError):
+                stored = read_set(self._set_folder(version), pointer)
+                if stored.defect() is None and stored.refused is None:
+                    found.append(stored)
+        return found
+
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """An empty folder on the store's file system, gone afterwards."""

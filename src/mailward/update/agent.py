@@ -99,7 +99,7 @@ class Agent:
         Raises FetchError, TrustError, TrialError, StoreError or BusyError with the active set
         unchanged and the reason in the store's history (S5).
         """
-        root = self._read_root()
+        root = read_root(self._settings)
         with (
             self._store.writer(f"update {channel}") as writer,  # S8
             closing(mirrors_of(self._settings)) as mirrors,
@@ -126,7 +126,7 @@ class Agent:
     def known_of_licenses(self, channels: Sequence[Channel]) -> tuple[Known, str]:
         """What the repository says about licenses now; if it cannot be asked, what it said last,
         and a remark that says so. Raises as ``refresh`` does if it never said anything."""
-        root = self._read_root()
+        root = read_root(self._settings)
         try:
             with (
                 self._store.writer("ask about licenses"),  # S8
@@ -142,18 +142,6 @@ class Agent:
                 raise
             return known, f" (by what the repository said last: {e})"
         return self._licenses.known(), ""
-
-    def _read_root(self) -> bytes:
-        if not self._settings.repository or self._settings.root is None:
-            raise ConfigError(
-                "update.repository and update.root: set both to receive definitions; the publisher "
-                "hands over the address and the file root.json"
-            )
-        try:
-            with self._settings.root.open("rb") as file:
-                return file.read(_ROOT_MAX_BYTES)
-        except OSError as e:
-            raise ConfigError(f"update.root {self._settings.root}: {e.strerror}") from e
 
 
 class _Visit:
@@ -222,12 +210,7 @@ class _Visit:
         """What this computer may fetch (S10); what is to be shown for it is shown from now on."""
         if current.license_required:
             repository.licensing()
-        entitlement = self._licenses.entitlement(self._channel, datetime.now(UTC))
-        if entitlement.license is not None:
-            shown = entitlement.license
-            me = installation_of(shown, _installation(self._trusted_dir))
-            self._mirrors.present(Bearer(shown.token, me))
-        return entitlement
+        return show_license(self._licenses, self._channel, self._mirrors, self._trusted_dir)
 
     def _position(self) -> Position:
         pointer = self._store.pointer()
@@ -330,6 +313,31 @@ class _Visit:
             **cost,
         )
         return done
+
+
+def read_root(settings: UpdateSettings) -> bytes:
+    """The publisher's root.json, where all trust begins. Raises ConfigError."""
+    if not settings.repository or settings.root is None:
+        raise ConfigError(
+            "update.repository and update.root: set both to receive definitions; the publisher "
+            "hands over the address and the file root.json"
+        )
+    try:
+        with settings.root.open("rb") as file:
+            return file.read(_ROOT_MAX_BYTES)
+    except OSError as e:
+        raise ConfigError(f"update.root {settings.root}: {e.strerror}") from e
+
+
+def show_license(
+    licenses: Licenses, channel: Channel, mirrors: Mirrors, trusted_dir: Path
+) -> Entitlement:
+    """What may be fetched of a channel; what is to be shown for it is shown from now on (S10)."""
+    entitlement = licenses.entitlement(channel, datetime.now(UTC))
+    if entitlement.license is not None:
+        shown = entitlement.license
+        mirrors.present(Bearer(shown.token, installation_of(shown, _installation(trusted_dir))))
+    return entitlement
 
 
 def _installation(trusted_dir: Path) -> str:

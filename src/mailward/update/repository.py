@@ -179,6 +179,10 @@ class Repository:
         except FormatError as e:
             raise TrustError(f"{self._base}: {e}") from e
 
+    def offers(self, channel: Channel, version: Version) -> bool:
+        """Whether the channel still has the manifest of a set. Raises TrustError or FetchError."""
+        return self._signed.names(f"{channel}/{version}.json")
+
     def manifest(self, channel: Channel, version: Version, set_max_bytes: int) -> Manifest:
         """A set's manifest. Raises TrustError or FetchError."""
         raw = self._signed.read(

@@ -3,7 +3,7 @@
 What one address gives with other content than was signed is asked of the next one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +54,16 @@ class Shards:
         self._writer = writer
         self._partials = partials
 
-    def fetch(self, manifest: Manifest, tell: Tell) -> None:
-        """Every shard of the set that the store lacks.
+    def fetch(self, manifest: Manifest, tell: Tell, damaged: Collection[str] = ()) -> None:
+        """Every shard of the set that the store lacks, and those of the hashes in ``damaged``.
 
         Raises FetchError, TrustError or StoreError; what had come by then is kept for next time.
         """
-        lacking = {s.sha256: s for s in manifest.shards if not self._store.has_object(s.sha256)}
+        lacking = {
+            s.sha256: s
+            for s in manifest.shards
+            if s.sha256 in damaged or not self._store.has_object(s.sha256)
+        }
         ways = [self._ways(manifest, shard) for shard in lacking.values()]
         self._writer.require_room(  # S6: the contents, and the files that they come in
             sum(way.shard.size_bytes + way.frame.size_bytes for way, *_ in ways)
