@@ -7,7 +7,7 @@ the part itself. Which forms which type of file gets was found by trying clamsca
 
 from dataclasses import dataclass
 
-from mailward.scan.signatures import html
+from mailward.scan.signatures import html, javascript
 from mailward.scan.signatures.filetype import FileType, Target
 
 HTML_MAX_BYTES = 40 << 20
@@ -41,7 +41,13 @@ def views(data: bytes, filetype: FileType) -> tuple[View, ...]:
         if len(data) > HTML_MAX_BYTES:
             return (View(Target.HTML, data),)
         page = html.normalise(data)
-        return (*raw, View(Target.HTML, page.nocomment), View(Target.HTML, page.notags))
+        forms = (*raw, View(Target.HTML, page.nocomment), View(Target.HTML, page.notags))
+        if not page.scripts:
+            return forms
+        scripts = b"\n".join(
+            b"<script>" + javascript.normalise(script) + b"</script>" for script in page.scripts
+        )
+        return (*forms, View(Target.HTML, scripts), View(Target.TEXT, scripts))
     if filetype.target is Target.TEXT:
         if len(data) > TEXT_MAX_BYTES:
             return (View(Target.ANY, data),)

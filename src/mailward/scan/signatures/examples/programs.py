@@ -13,10 +13,12 @@ def pe(
     entry: int = 0x1004,
     address: int = 0x1000,
     file_alignment: int = 0x200,
+    spacing: int = 0x1000,
     count: int | None = None,
     overlay: bytes = b"",
 ) -> bytes:
-    """A PE file whose sections follow each other, each padded to 0x200 bytes and a page apart."""
+    """A PE file whose sections follow each other, each padded to 0x200 bytes, and
+    ``spacing`` apart in memory."""
     dos = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
     header = b"PE\0\0" + struct.pack(
         "<HHIIIHH", 0x14C, len(sections) if count is None else count, 0, 0, 0, 224, 0x102
@@ -28,7 +30,7 @@ def pe(
     table, body = b"", b""
     for i, content in enumerate(sections):
         size = -(-len(content) // SECTION_BYTES) * SECTION_BYTES
-        table += struct.pack("<8sIIIIIIHHI", b".s%d" % i, len(content), address + 0x1000 * i, size,
+        table += struct.pack("<8sIIIIIIHHI", b".s%d" % i, len(content), address + spacing * i, size,
                              PE_HEADERS + len(body), 0, 0, 0, 0, 0x60000020)  # fmt: skip
         body += content.ljust(size, b"\0")
     return (dos.ljust(0x80, b"\0") + header + optional + table).ljust(PE_HEADERS, b"\0") + (
