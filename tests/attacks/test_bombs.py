@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -174,3 +175,24 @@ def test_millions_of_folders_end_at_the_number_of_parts() -> None:
     budget, _, [shut] = open_up(file.getvalue(), max_parts=200)
     assert budget.parts == 200
     assert "scan.max_parts" in shut.detail
+
+
+def test_bombs_inside_each_other_cost_no_more_than_one() -> None:
+    """Each level unpacks to less than the ratio: together they would to 400 MiB."""
+    data = gzip_zeros(100)
+    while len(data) > 500:
+        data = gzip.compress(data)
+    budget, _, shut = open_up(data)
+    assert budget.unpacked_bytes <= 32 * MIB
+    assert Reason.LIMIT in {part.reason for part in shut}
+
+
+def test_ten_thousand_members_of_one_name_cost_their_number() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(9000):
+            archive.writestr("a", b"x")
+    _, opened, _ = open_up(file.getvalue())
+    assert opened[-1].path == "bomb/a~9000"
+    assert len({part.path for part in opened}) == 9001

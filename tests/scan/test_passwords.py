@@ -4,6 +4,7 @@ import pytest
 
 from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
+from mailward.scan.containers import libarchive
 from mailward.scan.part import Part, Role
 from mailward.scan.passwords import CHEAP, DEAR, Passwords, plain_text
 from mailward.scan.unpack import parts
@@ -92,6 +93,17 @@ def test_archives_that_seven_zip_encrypts(build: Builder) -> None:
     _, own, [locked] = looked_into(mail(build("eicar.com", content), "Password: other"))
     assert not own
     assert locked.reason is Reason.ENCRYPTED
+
+
+@pytest.mark.skipif(not libarchive.version(), reason="needs libarchive13, which is not installed")
+def test_an_encrypted_rar() -> None:
+    archive = archives.rar5_encrypted("eicar.com", EICAR)
+    opened, [_], shut = looked_into(mail(archive, "Password: secret"))
+    assert EICAR in opened
+    assert not shut
+    opened, own, shut = looked_into(mail(archive, "Password: other"))
+    assert not own
+    assert Reason.ENCRYPTED in {one.reason for one in shut}
 
 
 def test_the_text_is_not_looked_at_when_nothing_is_encrypted() -> None:

@@ -14,6 +14,8 @@ from mailward.scan.verdict import Reason
 
 RATIO_FREE_BYTES = 10 * MIB
 """Up to here any ratio goes: a page of blanks is no bomb."""
+_TOTAL_FREE_BYTES = 32 * MIB
+"""The same for all parts together, which the ratio bounds as well: bombs can be nested."""
 
 _BOMBS_MAX = 3
 """Parts over the ratio in one message; after that many nothing more of it is unpacked."""
@@ -41,8 +43,14 @@ class Budget:
         self.unpacked_bytes = 0
         """Of all parts but the outermost."""
         self.bombs = 0
+        self._total_max = settings.max_total_bytes
         self._clock = clock
         self._end = clock() + settings.message_timeout_s * _TIME_SHARE
+
+    def begin(self, outermost_bytes: int) -> None:
+        """Say how large the message is: what all of it may unpack to depends on that."""
+        in_ratio = max(_TOTAL_FREE_BYTES, outermost_bytes * self.settings.max_ratio)
+        self._total_max = min(self.settings.max_total_bytes, in_ratio)
 
     @property
     def time_left_s(self) -> float:
@@ -68,23 +76,27 @@ class Budget:
 
     def room(self) -> int:
         """How many bytes the next part may have. Raises Spent when there is none left."""
-        left = self.settings.max_total_bytes - self.unpacked_bytes
+        left = self._total_max - self.unpacked_bytes
         if left <= 0:
             raise Spent(
-                Reason.LIMIT,
-                f"more than {_size(self.settings.max_total_bytes)} unpacked (scan.max_total_bytes)",
+                Reason.LIMIT, f"more than {_size(self._total_max)} unpacked ({self._total_key})"
             )
         return min(self.settings.max_part_bytes, left)
 
     def over_room(self, room: int) -> Shut:
         """Why a part is cut at ``room`` bytes; what is in front of the cut is scanned."""
         if room < self.settings.max_part_bytes:
-            limit, key = self.settings.max_total_bytes, "scan.max_total_bytes"
+            limit, key = self._total_max, self._total_key
         else:
             limit, key = self.settings.max_part_bytes, "scan.max_part_bytes"
         return Shut(
             Reason.LIMIT, f"larger than {_size(limit)} ({key}): only its beginning was scanned"
         )
+
+    @property
+    def _total_key(self) -> str:
+        whole = self._total_max == self.settings.max_total_bytes
+        return "scan.max_total_bytes" if whole else "scan.max_ratio, all parts together"
 
     def over_depth(self, depth: int) -> Shut | None:
         """Why something at ``depth`` is not opened; None if it may be."""

@@ -33,6 +33,7 @@ def parts(
     """
     root = "message" if role is Role.MESSAGE else _printable(name.rpartition("/")[2]) or "file"
     tree = _Tree(budget, root)
+    budget.begin(len(data))
     budget.passwords = Passwords(lambda: _texts(data, role, name, budget))
     try:
         yield from tree.visit(Piece(data, role, name), root, 0)

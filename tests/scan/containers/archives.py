@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import hashlib
 import lzma
 import shutil
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 Builder = Callable[[str, bytes], bytes]
 """The file's name (ASCII) and content."""
@@ -79,22 +81,56 @@ def _vint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def rar5(name: str, content: bytes) -> bytes:
-    def block(kind: int, flags: int, fields: bytes) -> bytes:
-        body = _vint(kind) + _vint(flags) + fields
-        head = _vint(len(body)) + body
-        return struct.pack("<L", zlib.crc32(head)) + head
+def _rar5_block(kind: int, flags: int, fields: bytes) -> bytes:
+    body = _vint(kind) + _vint(flags) + fields
+    head = _vint(len(body)) + body
+    return struct.pack("<L", zlib.crc32(head)) + head
 
+
+def rar5(name: str, content: bytes) -> bytes:
     sizes = _vint(4) + _vint(len(content)) + _vint(0o100644)
     file = sizes + struct.pack("<L", zlib.crc32(content)) + _vint(0) + _vint(1) + _vint(len(name))
     with_data = _vint(len(content)) + file + name.encode()
-    return (
-        b"Rar!\x1a\7\1\0"
-        + block(1, 0, b"\0")
-        + block(2, 2, with_data)
-        + content
-        + block(5, 0, b"\0")
-    )
+    head = _rar5_block(1, 0, b"\0") + _rar5_block(2, 2, with_data)
+    return b"Rar!\x1a\7\1\0" + head + content + _rar5_block(5, 0, b"\0")
+
+
+def rar5_encrypted(name: str, content: bytes, password: str = "secret") -> bytes:
+    """As ``rar5``, with the file's data encrypted and a value that tells a right password."""
+    salt, iv, power = b"0123456789abcdef", b"vectorvectorvect", 4
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1 << power, 32)
+    value = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, (1 << power) + 32, 32)
+    check = bytes(value[n] ^ value[n + 8] ^ value[n + 16] ^ value[n + 24] for n in range(8))
+    check += hashlib.sha256(check).digest()[:4]
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
+    packed = encryptor.update(content + bytes(-len(content) % 16))
+    record = _vint(1) + _vint(0) + _vint(1) + bytes([power]) + salt + iv + check
+    extra = _vint(len(record)) + record
+    sizes = _vint(4) + _vint(len(content)) + _vint(0o100644)
+    file = sizes + struct.pack("<L", zlib.crc32(content)) + _vint(0) + _vint(1) + _vint(len(name))
+    fields = _vint(len(extra)) + _vint(len(packed)) + file + name.encode() + extra
+    head = _rar5_block(1, 0, b"\0") + _rar5_block(2, 3, fields)
+    return b"Rar!\x1a\7\1\0" + head + packed + _rar5_block(5, 0, b"\0")
+
+
+def nsis(_name: str, content: bytes) -> bytes:
+    """Script and one file, each packed by deflate."""
+    blocks = b""
+    for block in (b"script", content):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = packer.compress(block) + packer.flush()
+        blocks += (len(packed) | 1 << 31).to_bytes(4, "little") + packed
+    head = struct.pack("<L16sLL", 0, b"\xef\xbe\xad\xdeNullsoftInst", 6, 28 + len(blocks) + 4)
+    return b"MZ".ljust(1024, b"\0") + head + blocks + bytes(4)
+
+
+def nsis_solid(_name: str, content: bytes) -> bytes:
+    """The same, all together by LZMA."""
+    inner = (6).to_bytes(4, "little") + b"script" + len(content).to_bytes(4, "little") + content
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}]
+    packed = b"\x5d\0\0\1\0" + lzma.compress(inner, lzma.FORMAT_RAW, filters=filters)
+    head = struct.pack("<L16sLL", 0, b"\xef\xbe\xad\xdeNullsoftInst", 6, 28 + len(packed) + 4)
+    return b"MZ".ljust(1024, b"\0") + head + packed + bytes(4)
 
 
 def ar(name: str, content: bytes) -> bytes:
@@ -201,6 +237,8 @@ MADE: dict[str, Builder] = {
     "iso": bsdtar("iso9660"),
     "cpio-odc": bsdtar("odc"),
     "cpio-bin": bsdtar("bin"),
-    "iso-mkisofs": _with("genisoimage", "-quiet", "-J", "-r", "-o", "OUT", "FILE"),
+    "iso-joliet": _with("genisoimage", "-quiet", "-J", "-r", "-o", "OUT", "FILE"),
+    "iso-plain": _with("genisoimage", "-quiet", "-o", "OUT", "FILE"),
+    "iso-udf": _with("genisoimage", "-quiet", "-udf", "-o", "OUT", "FILE"),
 }
 """By programs that may be absent."""

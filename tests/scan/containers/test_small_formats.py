@@ -10,6 +10,8 @@ import pytest
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import EICAR
+from tests.scan.containers import archives
+from tests.scan.containers.archives import Builder
 
 Unpack = Callable[..., list[Found]]
 
@@ -114,3 +116,35 @@ def test_bombs_are_stopped(unpack: Unpack) -> None:
     assert len(piece.data) == 1_000_000
     assert isinstance(shut, Shut)
     assert shut.reason is Reason.LIMIT
+
+
+@pytest.mark.parametrize("build", [archives.nsis, archives.nsis_solid])
+def test_an_installer_gives_its_script_and_its_files(unpack: Unpack, build: Builder) -> None:
+    found = unpack(build("", EICAR * 30))
+    pieces = [(piece.label, piece.data) for piece in found if isinstance(piece, Piece)]
+    assert pieces == [("script", b"script"), ("file 1", EICAR * 30)]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("build", [archives.nsis, archives.nsis_solid])
+def test_an_installer_that_is_cut_says_so(unpack: Unpack, build: Builder) -> None:
+    whole = build("", EICAR * 30)
+    for end in range(1024 + 29, len(whole) - 5):
+        assert any(isinstance(one, Shut) for one in unpack(whole[:end])), end
+
+
+def test_an_installer_in_a_way_that_is_not_known_stays_shut(unpack: Unpack) -> None:
+    whole = bytearray(archives.nsis_solid("", EICAR))
+    whole[1024 + 28 : 1024 + 30] = b"1\x02"
+    assert Reason.UNSUPPORTED in {
+        one.reason for one in unpack(bytes(whole)) if isinstance(one, Shut)
+    }
+
+
+@pytest.mark.parametrize(
+    "mark", [b"zlb\x1a", b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", b"ISc("]
+)
+def test_what_else_is_in_a_program_is_never_silently_clean(unpack: Unpack, mark: bytes) -> None:
+    [shut] = unpack(b"MZ" + bytes(1000) + mark + bytes(1000))
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.UNSUPPORTED

@@ -12,14 +12,17 @@ from itertools import chain
 from mailward.scan.budget import Budget
 from mailward.scan.containers import (
     embedded,
+    iso,
     libarchive,
     lz_expand,
     lzw,
     onenote,
+    rar,
     sevenzip,
     shortcut,
     stream,
     tar,
+    udf,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
@@ -43,7 +46,7 @@ def _libarchive(magic: bytes, kind: libarchive.Kind) -> Format:
 _AT_START: tuple[Format, ...] = (
     (stream.STARTS, "compressed file", stream.read),
     (rb"7z\xbc\xaf\x27\x1c", "7-Zip archive", sevenzip.read),
-    _libarchive(rb"Rar!\x1a\x07[\0\x01]", libarchive.RAR),
+    (rb"Rar!\x1a\x07[\0\x01]", "RAR archive", rar.read),
     _libarchive(rb"MSCF\0\0\0\0", libarchive.CAB),
     _libarchive(rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", libarchive.LHA),
     _libarchive(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", libarchive.CPIO),
@@ -63,7 +66,8 @@ _AT_START: tuple[Format, ...] = (
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.DOTALL)
 
 _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
-    (libarchive.looks_like_iso, libarchive.ISO.what, partial(libarchive.read, libarchive.ISO)),
+    (iso.looks_like_iso, "ISO 9660 disk image", iso.read),
+    (udf.looks_like_udf, "UDF disk image", udf.read),
     (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
     (inline.holds_files, "files in a text", inline.read),
     *readers.BY_LOOK,
@@ -98,4 +102,6 @@ def _formats(data: bytes) -> list[tuple[str, Reader]]:
     start = _START.match(data)
     found = [_AT_START[start.lastindex - 1][1:]] if start is not None and start.lastindex else []
     found += [(what, read) for looks_so, what, read in _BY_LOOK if looks_so(data)]
+    if not found and embedded.holds_archive(data):
+        found.append(("archive behind something else", embedded.read))
     return found

@@ -7,6 +7,7 @@ Their programs look for the archive's beginning, so does this; zips are found by
 import re
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import nsis
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -23,8 +24,25 @@ _ARCHIVES = (
     (b"MSCF\0\0\0\0", re.compile(rb".{8}.{3}\0\0{4}.{3}\0\0{4}\x03\x01", re.DOTALL), "cab"),
 )
 """What to look for, and what else is true of the header that it begins."""
+_UNKNOWN = (
+    (b"zlb\x1a", "Inno Setup installer"),
+    (b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", "compiled AutoIt script"),
+    (b"ISSetupStream\0", "InstallShield installer"),
+    (b"ISc(", "InstallShield cabinet"),
+)
+"""What else can be in a program and stays shut (S11)."""
+_LOOKED_AT = 64
 _FOUND_MAX = 20
 """Archives in one file."""
+
+
+def holds_archive(data: bytes) -> bool:
+    """Whether what begins as nothing known, and is no text, has an archive in it."""
+    return b"\0" in data[:_LOOKED_AT] and any(
+        header.match(data, at) is not None
+        for magic, header, _ in _ARCHIVES
+        if (at := data.find(magic, 1)) > 0
+    )
 
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
@@ -41,3 +59,9 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
                 budget.check_time()
                 yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.{kind}")
             at = data.find(magic, at + 1)
+    installer = nsis.find(data)
+    if installer is not None:
+        yield from nsis.read(data, installer, budget)
+    for magic, what in _UNKNOWN:
+        if magic in data:
+            yield Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")

@@ -55,7 +55,7 @@ _FUNCTIONS: dict[str, tuple[type, tuple[type, ...]]] = {
     "archive_entry_filetype": (ctypes.c_uint, (_POINTER,)),
     "archive_entry_is_encrypted": (_INT, (_POINTER,)),
 }
-_FORMATS = ("7zip", "rar", "rar5", "cab", "lha", "cpio", "iso9660", "xar", "ar", "raw")
+_FORMATS = ("7zip", "rar", "rar5", "cab", "lha", "cpio", "xar", "ar", "raw")
 _FILTERS = ("lz4", "lzma", "gzip", "bzip2", "xz", "zstd", "rpm")
 _SUPPORT = {
     **{name: f"archive_read_support_format_{name}" for name in _FORMATS},
@@ -81,12 +81,11 @@ RAR = Kind("RAR archive", ("rar", "rar5"))
 CAB = Kind("Windows cabinet", ("cab",))
 LHA = Kind("LHA archive", ("lha",))
 CPIO = Kind("cpio archive", ("cpio",), empty_bytes=1024)
-ISO = Kind("ISO 9660 disk image", ("iso9660",))
 XAR = Kind("xar archive", ("xar",))
 AR = Kind("ar archive or Debian package", ("ar",), empty_bytes=8)
 RPM = Kind("RPM package", ("cpio",), ("rpm", "gzip", "bzip2", "xz", "lzma", "zstd"))
 LZ4 = Kind("LZ4 file", ("raw",), ("lz4",))
-NEEDED_FOR = tuple(k.what for k in (SEVEN_ZIP, RAR, CAB, LHA, CPIO, ISO, XAR, AR, RPM, LZ4))
+NEEDED_FOR = tuple(k.what for k in (SEVEN_ZIP, RAR, CAB, LHA, CPIO, XAR, AR, RPM, LZ4))
 """What stays shut on a computer without the library; for ``status``."""
 
 
@@ -94,11 +93,6 @@ def version() -> str:
     """As the library says it, e.g. ``libarchive 3.6.2 zlib/1.2.13 …``; empty if there is none."""
     library = _library()
     return library.archive_version_details().decode() if library is not None else ""
-
-
-def looks_like_iso(data: bytes) -> bool:
-    """By the first volume descriptor (ECMA-119 section 8.1)."""
-    return data.startswith(b"CD001", 0x8001)
 
 
 def read(

@@ -22,7 +22,6 @@ _ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
     (7, b"**ACE**", "ACE archive"),
     (8, b"\x19\x04\x00\x10", "Symbian package (SIS)"),
     (20, b"\xdc\xa7\xc4\xfd", "ZOO archive"),
-    (0x8001, b"BEA01", "UDF disk image"),
     (-512, b"koly", "macOS disk image"),
     (-512, b"conectix", "virtual disk (VHD)"),
 )

@@ -58,6 +58,10 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
             else:
                 budget.count_part(0)  # or millions of folders would cost nothing but time
         at = body + -(-stated // _BLOCK) * _BLOCK
+        if body + stated > len(data) and kind not in _REGULAR:
+            # Programs differ in whether they pass over what such a header says.
+            yield Shut(Reason.MALFORMED, "a header in it says that it ends behind the archive")
+            at = body
     if gap:
         yield Shut(Reason.MALFORMED, "something in it is not a tar header where one should be")
 

@@ -182,7 +182,12 @@ def _open(data: bytes, entry: _Entry, budget: Budget) -> tuple[int, int, list[Fo
     inflated = _unpack(entry, entry.method, packed, budget)
     if entry.packed_bytes is None:
         stop = body + inflated.used
-    return start, stop, found + _as_found(inflated, entry)
+    found += _as_found(inflated, entry)
+    declared = entry.plain_bytes
+    if inflated.shut is None and 0 < declared < len(inflated.data) and declared != _UNKNOWN:
+        found.append(Ambiguous(Doubt.HEADER, "it is longer than declared", entry.name))
+        found.append(Piece(inflated.data[:declared], Role.MEMBER, entry.name))
+    return start, stop, found
 
 
 def _other_reading(data: bytes, entry: _Entry) -> _Entry | None:

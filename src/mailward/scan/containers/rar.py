@@ -1,0 +1,284 @@
+"""RAR archives: libarchive unpacks them, what is encrypted is decrypted here first.
+
+libarchive knows no encryption, and its release 3.6 takes some encrypted files for plain ones. So
+the blocks of RAR 5 are walked here; a decrypted archive is made anew for libarchive to read.
+Format: RARLAB, "RAR 5.0 archive format" (``technote.txt``).
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from mailward.scan.budget import Budget
+from mailward.scan.containers import libarchive
+from mailward.scan.contents import Contents, Shut, Unlocked
+from mailward.scan.passwords import DEAR
+from mailward.scan.verdict import Reason
+
+MAGIC_5 = b"Rar!\x1a\x07\x01\0"
+MAGIC_4 = b"Rar!\x1a\x07\0"
+
+_BLOCKS_MAX = 20_000
+_MAIN, _FILE, _SERVICE, _CRYPT, _END = 1, 2, 3, 4, 5
+_HAS_EXTRA, _HAS_DATA = 1, 2
+_FILE_TIME, _FILE_CRC = 2, 4
+_EXTRA_CRYPT = 1
+_LAST_BLOCK = 1 << 6
+_HAS_CHECK = 1
+_POWER_MAX = 18
+"""Of two: rounds for a key. RAR takes 15, and refuses above 24."""
+
+
+class _DamagedError(Exception):
+    pass
+
+
+class _LockedError(Exception):
+    """Headers are encrypted, and no password fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Crypt:
+    """How something is encrypted in RAR 5."""
+
+    power: int
+    salt: bytes
+    iv: bytes
+    check: bytes
+    """Eight bytes that tell a right password; empty if there are none."""
+
+
+def read(data: bytes, name: str, budget: Budget) -> Contents:
+    """The files. Raises only Spent."""
+    if not data.startswith(MAGIC_5):
+        yield from _read_4(data, name, budget)
+        return
+    plain = _Archive5(data, budget)
+    try:
+        rewritten = plain.rewrite()
+    except _LockedError:
+        yield Shut(Reason.ENCRYPTED, "encrypted RAR archive, names included")
+        return
+    except (_DamagedError, IndexError):
+        rewritten = None
+        yield Shut(Reason.MALFORMED, "RAR archive: a block in it is damaged")
+    for one in plain.unlocked:
+        yield Unlocked(one)
+    for one in plain.locked:
+        yield Shut(Reason.ENCRYPTED, "encrypted archive member", one)
+    if rewritten is not None or not plain.locked:
+        yield from libarchive.read(libarchive.RAR, rewritten or data, name, budget)
+
+
+def _read_4(data: bytes, name: str, budget: Budget) -> Contents:
+    """What is encrypted stays shut; libarchive says so for files, not for headers."""
+    if _flags_4(data) & 0x80:
+        yield Shut(Reason.ENCRYPTED, "encrypted RAR archive, names included")
+        return
+    yield from libarchive.read(libarchive.RAR, data, name, budget)
+
+
+def _flags_4(data: bytes) -> int:
+    """Of the main header, which follows the mark."""
+    at = len(MAGIC_4)
+    return (
+        int.from_bytes(data[at + 3 : at + 5], "little") if data[at + 2 : at + 3] == b"\x73" else 0
+    )
+
+
+class _Archive5:
+    """One walk over the blocks of a RAR 5."""
+
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self._data = data
+        self._budget = budget
+        self._keys: dict[tuple[str, bytes, int], bytes] = {}
+        self.unlocked: list[str] = []
+        self.locked: list[str] = []
+
+    def rewrite(self) -> bytes | None:
+        """Without encryption; None if there is none. Raises _LockedError, _DamagedError, Spent."""
+        out = bytearray(MAGIC_5)
+        changed = False
+        at = len(MAGIC_5)
+        header_key: bytes | None = None
+        for _ in range(_BLOCKS_MAX):
+            if at + 7 > len(self._data):
+                break
+            self._budget.check_time()
+            raw, body, after = self._header(at, header_key)
+            kind, fields = _number(body, 0)
+            flags, fields = _number(body, fields)
+            extra_bytes = data_bytes = 0
+            if flags & _HAS_EXTRA:
+                extra_bytes, fields = _number(body, fields)
+            if flags & _HAS_DATA:
+                data_bytes, fields = _number(body, fields)
+            stop = after + data_bytes
+            if kind == _CRYPT:
+                header_key = self._unlock(_crypt_header(body, fields))
+                if header_key is None:
+                    raise _LockedError
+                changed = True
+            elif kind in (_FILE, _SERVICE):
+                extra = body[len(body) - extra_bytes :] if extra_bytes else b""
+                crypt = _crypt_record(extra)
+                if crypt is not None:
+                    changed = True
+                    out += self._file(body, fields, crypt, after, stop, kind)
+                else:
+                    out += raw + self._data[after:stop]
+            else:
+                out += raw + self._data[after:stop]
+            at = stop
+            if kind == _END:
+                break
+        return bytes(out) if changed else None
+
+    def _header(self, at: int, key: bytes | None) -> tuple[bytes, bytes, int]:
+        """The block's header as it is when plain, its body, where its data begins."""
+        data = self._data
+        if key is None:
+            size, start = _number(data, at + 4)
+            return data[at : start + size], data[start : start + size], start + size
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(data[at : at + 16])).decryptor()
+        first = decryptor.update(data[at + 16 : at + 32])
+        size, start = _number(first, 4)
+        whole = start + size
+        padded = (whole + 15) & ~15
+        if padded > 4 * 1024 * 1024 or at + 16 + padded > len(data):
+            raise _DamagedError
+        plain = (first + decryptor.update(data[at + 32 : at + 16 + padded]))[:whole]
+        if zlib.crc32(plain[4:]) != int.from_bytes(plain[:4], "little"):
+            raise _DamagedError
+        return plain, plain[start:], at + 16 + padded
+
+    def _file(
+        self, body: bytes, fields: int, crypt: _Crypt, start: int, stop: int, kind: int
+    ) -> bytes:
+        """The block without its encryption; nothing if no password fits."""
+        file_flags, at = _number(body, fields)
+        size, at = _number(body, at)
+        attributes, at = _number(body, at)
+        at += 4 if file_flags & _FILE_TIME else 0
+        at += 4 if file_flags & _FILE_CRC else 0
+        packing, at = _number(body, at)
+        system, at = _number(body, at)
+        name_bytes, at = _number(body, at)
+        name = body[at : at + name_bytes]
+        shown = name.decode("utf-8", "replace")
+        key = self._unlock(crypt)
+        if kind == _SERVICE:
+            return b""
+        if key is None:
+            self.locked.append(shown)
+            return b""
+        self.unlocked.append(shown)
+        packed = self._data[start:stop]
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(crypt.iv)).decryptor()
+        plain = decryptor.update(packed[: len(packed) & ~15])
+        if not packing >> 7 & 7:
+            plain = plain[:size]  # stored: the rest only fills the last block
+        else:
+            plain = _without_padding(plain)
+        # Its checksum may be one that only who has the password can make: it is left out.
+        made = _encoded(file_flags & ~(_FILE_TIME | _FILE_CRC)) + _encoded(size)
+        made += _encoded(attributes) + _encoded(packing) + _encoded(system)
+        made += _encoded(len(name)) + name
+        head = _encoded(_FILE) + _encoded(_HAS_DATA) + _encoded(len(plain)) + made
+        sized = _encoded(len(head)) + head
+        return struct.pack("<L", zlib.crc32(sized)) + sized + plain
+
+    def _unlock(self, crypt: _Crypt) -> bytes | None:
+        """The key, with the first password that fits."""
+        if crypt.power > _POWER_MAX or not crypt.check:
+            return None
+        for password in self._candidates(crypt):
+            self._budget.check_time()
+            check = self._derived(password, crypt, 32)
+            folded = bytes(
+                check[n] ^ check[n + 8] ^ check[n + 16] ^ check[n + 24] for n in range(8)
+            )
+            if folded == crypt.check:
+                self._budget.passwords.worked(password)
+                return self._derived(password, crypt, 0)
+        return None
+
+    def _candidates(self, crypt: _Crypt) -> Iterator[str]:
+        """What was tried with this salt is not paid again: each file tells its own."""
+        known = [p for p, salt, more in self._keys if salt == crypt.salt and more == 32]
+        if known:
+            yield from known
+            return
+        yield from self._budget.passwords.candidates(DEAR)
+
+    def _derived(self, password: str, crypt: _Crypt, more: int) -> bytes:
+        known = password, crypt.salt, more
+        if known not in self._keys:
+            rounds = (1 << crypt.power) + more
+            self._keys[known] = hashlib.pbkdf2_hmac(
+                "sha256", password.encode(), crypt.salt, rounds, 32
+            )
+        return self._keys[known]
+
+
+def _without_padding(packed: bytes) -> bytes:
+    """Up to the block that says that it is the last; libarchive takes what follows for another."""
+    at = 0
+    while at + 3 <= len(packed):
+        flags = packed[at]
+        size_bytes = (flags >> 3 & 3) + 1
+        at += 2 + size_bytes + int.from_bytes(packed[at + 2 : at + 2 + size_bytes], "little")
+        if flags & _LAST_BLOCK:
+            break
+    return packed[:at]
+
+
+def _crypt_header(body: bytes, at: int) -> _Crypt:
+    """Of a whole archive: no vector, each header has its own in front."""
+    _, at = _number(body, at)
+    flags, at = _number(body, at)
+    check = body[at + 17 : at + 25] if flags & _HAS_CHECK else b""
+    return _Crypt(body[at], body[at + 1 : at + 17], b"", check)
+
+
+def _crypt_record(extra: bytes) -> _Crypt | None:
+    """Of a file, among its extra records."""
+    at = 0
+    while at < len(extra):
+        size, start = _number(extra, at)
+        kind, inside = _number(extra, start)
+        if kind == _EXTRA_CRYPT:
+            _, inside = _number(extra, inside)
+            flags, inside = _number(extra, inside)
+            record = extra[inside : start + size]
+            if len(record) < 33:
+                return _Crypt(_POWER_MAX + 1, b"", b"", b"")
+            check = record[33:41] if flags & _HAS_CHECK else b""
+            return _Crypt(record[0], record[1:17], record[17:33], check)
+        at = start + size
+    return None
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """Seven bits a byte, the lowest first; and where it ends. Raises IndexError."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        shift += 7
+        if not byte & 0x80 or shift > 63:
+            return value, at
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])

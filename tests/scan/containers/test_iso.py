@@ -1,0 +1,75 @@
+"""Disk images that refer to themselves, to nothing, or to each other."""
+
+import random
+from collections.abc import Callable
+
+from mailward.scan.contents import Found, Piece, Shut
+from mailward.scan.verdict import Reason
+from mailward.testing import EICAR
+
+Unpack = Callable[..., list[Found]]
+
+SECTOR = 2048
+
+
+def record(name: bytes, extent: int, size: int, flags: int = 0) -> bytes:
+    fixed = bytes([0]) + extent.to_bytes(4, "little") + extent.to_bytes(4, "big")
+    fixed += size.to_bytes(4, "little") + size.to_bytes(4, "big") + bytes(7) + bytes([flags])
+    fixed += bytes(2) + b"\1\0\0\1" + bytes([len(name)]) + name + bytes(1 - len(name) % 2)
+    return bytes([len(fixed) + 1]) + fixed
+
+
+def image(*records: bytes, root_extent: int = 18, content: bytes = EICAR) -> bytes:
+    """The root in sector 18, contents in 19."""
+    root = record(b"\0", root_extent, SECTOR, 2)
+    descriptor = (b"\1CD001\1".ljust(156, b"\0") + root).ljust(SECTOR, b"\0")
+    end = b"\xffCD001\1".ljust(SECTOR, b"\0")
+    folder = record(b"\0", 18, SECTOR, 2) + record(b"\1", 18, SECTOR, 2) + b"".join(records)
+    return bytes(16 * SECTOR) + descriptor + end + folder.ljust(SECTOR, b"\0") + content
+
+
+def test_a_file(unpack: Unpack) -> None:
+    [piece] = unpack(image(record(b"EICAR.COM;1", 19, len(EICAR))))
+    assert isinstance(piece, Piece)
+    assert (piece.name, piece.data) == ("EICAR.COM", EICAR)
+
+
+def test_a_file_in_two_extents(unpack: Unpack) -> None:
+    content = bytes(SECTOR) + EICAR
+    [piece] = unpack(
+        image(record(b"A", 19, SECTOR, 0x80), record(b"A", 20, len(EICAR)), content=content)
+    )
+    assert isinstance(piece, Piece)
+    assert piece.data == content
+
+
+def test_a_folder_that_is_in_itself_ends(unpack: Unpack) -> None:
+    found = unpack(image(record(b"LOOP", 18, SECTOR, 2), record(b"A", 19, len(EICAR))))
+    assert len(found) == 1
+
+
+def test_a_file_of_gigabytes_costs_nothing_and_is_said(unpack: Unpack) -> None:
+    piece, shut = unpack(image(record(b"A", 19, 0xFFFFFFFF)), max_part_bytes=10_000)
+    assert isinstance(piece, Piece)
+    assert piece.data == EICAR
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.MALFORMED
+
+
+def test_the_same_place_many_times_is_one_file(unpack: Unpack) -> None:
+    records = [record(b"%d" % number, 19, len(EICAR)) for number in range(40)]
+    assert len(unpack(image(*records))) == 1
+
+
+def test_a_root_that_is_not_there_is_said(unpack: Unpack) -> None:
+    assert any(isinstance(one, Shut) for one in unpack(image(root_extent=10_000)))
+
+
+def test_any_damage_is_survived(unpack: Unpack) -> None:
+    whole = image(record(b"DIR", 18, SECTOR, 2), record(b"EICAR.COM;1", 19, len(EICAR)))
+    numbers = random.Random(0)
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for _ in range(4):
+            damaged[numbers.randrange(16 * SECTOR + 100, len(damaged))] = numbers.randrange(256)
+        unpack(bytes(damaged))
