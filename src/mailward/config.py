@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -177,6 +177,11 @@ class ClamdSettings(_Section):
         False, description="the same for TCP, where nobody knows who asks: an oracle on any file"
     )
     shutdown: bool = Field(False, description="obey SHUTDOWN; whoever can connect can send it")
+    doubted: Literal["ERROR", "FOUND"] = Field(
+        "ERROR",
+        description="what is answered to what only a doubted signature finds (S14): ERROR, so that "
+        "mail is tried again until somebody has judged it, or FOUND",
+    )
     unscannable: ClamdUnscannable = ClamdUnscannable()
 
 

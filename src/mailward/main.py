@@ -22,14 +22,17 @@ from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
-from mailward.errors import ConfigError
+from mailward.errors import ConfigError, FormatError
+from mailward.protect.doubts import DoubtBook
 from mailward.protect.events import EventLog
+from mailward.protect.guard import Guard
 from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
 from mailward.scan.pool import ScanPool
 from mailward.update import alarms
 from mailward.update.agent import Agent, Progress, enabled_channels
+from mailward.update.alarms import Alarm
 from mailward.update.licenses import Licenses
 from mailward.update.repair import Repair
 from mailward.update.service import UpdateService
@@ -98,6 +101,11 @@ def database(config: Config) -> "Database":
     return Database(config.database, config.state_dir)
 
 
+def doubt_book(config: Config) -> DoubtBook:
+    """The signatures whose detections are held until somebody has judged."""
+    return DoubtBook(config.state_dir / "doubts.json")
+
+
 def pool(config: Config) -> ScanPool:
     """The worker processes that scan."""
     return ScanPool(store(config), config.scan)
@@ -130,14 +138,18 @@ class Service:
         self.events = event_log(config)
         record = self.events.record
         held, vouch = self.quarantine, stamps(config)
-        self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch)
-        self.milter = MilterDoor(config.milter, config.policy, self.pool, held, record, vouch)
+        guard = Guard(doubt_book(config), store(config), config.scan)
+        self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch, guard)
+        self.milter = MilterDoor(
+            config.milter, config.policy, self.pool, held, record, vouch, guard
+        )
         self.clamd = ClamdDoor(
             config.clamd,
             config.scan,
             self.pool,
             definitions=partial(_definitions, store(config)),
             shut_down=partial(signal.raise_signal, signal.SIGTERM),
+            guard=guard,
         )
         self._parts = AsyncExitStack()
 
@@ -247,7 +259,22 @@ def sources(config: Config, scanning: ScanPool | None) -> list[Source]:
 
     if scanning is None:
         return [definitions]
-    return [definitions, partial(health.no_workers, scanning)]
+    return [definitions, partial(health.no_workers, scanning), partial(doubted, config)]
+
+
+def doubted(config: Config) -> dict[str, str]:
+    """Signatures to be judged, as alerts."""
+    now = datetime.now(UTC)
+    try:
+        page = doubt_book(config).read()
+    except FormatError as e:
+        return {Alarm.DOUBTED: str(e)}
+    return {
+        f"{Alarm.DOUBTED} {name}": f"{page.doubts[name].hits} of {page.doubts[name].of} messages "
+        "were hit by it, and only new definitions have it; what it finds is held until you judge: "
+        "`mailward definitions doubts`"
+        for name in sorted(page.doubted(now))
+    }
 
 
 def _definitions(store: Store) -> tuple[str, str] | None:

@@ -189,6 +189,20 @@ async def test_everything_that_a_signature_caught_is_released_in_one_go(
     assert [entry.id for entry in quarantine.list()] == [clean.id]
 
 
+async def test_what_only_one_signature_caught_is_released_by_its_name(
+    run: Run, held: Held, quarantine: Quarantine, hop: FakeHop
+) -> None:
+    others = Verdict((RISK, Risk("Other", "fake", "message", "20261123.007")), set="20261123.007")
+    decision = decide(others, PolicySettings(), Mail("", (), "", b""))
+    kept = quarantine.hold(MESSAGE, Envelope("", ("b@example.net",)), others, decision)
+    result = await asyncio.to_thread(run, "release", "--signature", RISK.name)
+    assert result.exit_code == 0
+    assert len(hop.messages) == 1
+    assert [entry.id for entry in quarantine.list()] == [kept.id]
+    with pytest.raises(UsageError, match="nothing is held that only"):
+        run("release", "--signature", "Nobody")
+
+
 def test_which_messages_must_be_said(run: Run, held: Held, quarantine: Quarantine) -> None:
     for arguments in (("release",), ("delete", "--yes"), ("release", held.id, "--matching", "x")):
         with pytest.raises(UsageError, match="--matching"):

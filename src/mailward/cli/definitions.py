@@ -7,6 +7,7 @@ import typer
 
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
+from mailward.cli.doubts import doubts
 from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
 from mailward.definitions.store import Problem, State, Store, StoredSet
 from mailward.errors import FormatError, UsageError
@@ -16,6 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="The definition sets on this computer. Example: `mailward definitions list`",
 )
+
+app.command()(doubts)
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="As `list` shows it.")]
 OptionalVersion = Annotated[

@@ -120,6 +120,10 @@ def release(
     ctx: typer.Context,
     ids: Ids = None,
     matching: Matching = "",
+    signature: Annotated[
+        str,
+        typer.Option("--signature", metavar="NAME", help="All that only this signature caught."),
+    ] = "",
     to: Annotated[
         list[str] | None,
         typer.Option("--to", metavar="ADDRESS", help="Send it here instead; may be repeated."),
@@ -130,14 +134,14 @@ def release(
 
     Recipients that the server refuses are named, and the message is kept for them.
 
-    Example: `mailward quarantine release --matching Win.Trojan.Agent-1`
+    Example: `mailward quarantine release --signature Win.Trojan.Agent-1`
     """
     config = settings(ctx)
     addresses = tuple(_address(address) for address in to or ())
     results: dict[str, Mapping[str, str]] = {}
     try:
         with main.event_log(config) as log:
-            for id_ in chosen(config, ids, matching):
+            for id_ in _caught_by(config, signature) or chosen(config, ids, matching):
                 results[id_] = asyncio.run(let_out(config, id_, addresses))
                 answer = "; ".join(results[id_].values())
                 log.record(
@@ -175,6 +179,17 @@ def delete(
             quarantine.delete(id_)
             log.record(Event("deleted", "command", trace_id=id_))
             out.print(f"{id_} deleted")
+
+
+def _caught_by(config: Config, signature: str) -> list[str]:
+    """What is held for this risk and no other. Raises UsageError if that is nothing."""
+    if not signature:
+        return []
+    held = [entry for entry in main.quarantine(config).list() if isinstance(entry, Held)]
+    ids = [e.id for e in held if {risk.name for risk in e.verdict.risks} == {signature}]
+    if not ids:
+        raise UsageError(f"nothing is held that only {signature} caught")
+    return ids
 
 
 def chosen(config: Config, ids: Sequence[str] | None, matching: str) -> Sequence[str]:

@@ -48,7 +48,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
     active = store.active()
     events = store.history(freshness.EVENTS_LOOKED_AT)
     channels = {channel.value: _channel(config, channel, events, now) for channel in Channel}
-    alerts = alarms.found(config.update, store, config.trust_dir, now)
+    alerts = alarms.found(config.update, store, config.trust_dir, now) | main.doubted(config)
     found: dict[str, Any] = {
         "active": _active(store, active, now),
         "downloaded": [str(s.version) for s in store.sets() if active is None or s != active],

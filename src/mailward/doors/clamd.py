@@ -25,6 +25,7 @@ from mailward.doors import listening
 from mailward.doors.clamd_peer import Peer
 from mailward.doors.clamd_session import Context, Session
 from mailward.doors.judge import Scans
+from mailward.protect.guard import Guard
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +49,13 @@ class ClamdDoor:
         *,
         definitions: Callable[[], tuple[str, str] | None] = lambda: None,
         shut_down: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
     ) -> None:
         """``definitions``: the set in use and when it was built, for VERSION; may block."""
         self._settings = settings
         self._threads = ThreadPoolExecutor(_FILE_THREADS, "clamd-files")
         self._context = Context(
-            settings, scan, scanner, self._threads, definitions, shut_down, PRODUCT
+            settings, scan, scanner, self._threads, definitions, shut_down, PRODUCT, guard
         )
         self._places = asyncio.Semaphore(settings.max_connections)
         self._listening: list[socket.socket] = []

@@ -17,6 +17,8 @@ from mailward.doors.clamd_peer import GoneError, Peer, TooLargeError
 from mailward.doors.clamd_wire import COMMANDS, Command, Findings
 from mailward.doors.judge import Scans
 from mailward.errors import ScannerDownError
+from mailward.protect import outbreak
+from mailward.protect.guard import Guard
 from mailward.scan.part import Role
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Verdict
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 """Scans of one client: more would only take the workers from others."""
 _NOT_SCANNED = "Scanner is not available, try again later."
+_DOUBTED = "What was found is held in doubt until it is judged, try again later."
 _PATHS_OFF = "Access denied."
 
 T = TypeVar("T")
@@ -42,6 +45,7 @@ class Context:
     definitions: Callable[[], tuple[str, str] | None]
     shut_down: Callable[[], None]
     product: str
+    guard: Guard | None = None
     sessions: int = 0
     scans: int = 0
 
@@ -297,7 +301,7 @@ class Session:
             return Findings(failure=_NOT_SCANNED)
         finally:
             context.scans -= 1
-        result = clamd_wire.findings(verdict, context.settings.unscannable)
+        result = self._told(verdict, content.data)
         log.info(
             "scanned",
             door="clamd",
@@ -309,6 +313,14 @@ class Session:
             ms=round((time.perf_counter() - began) * 1000, 1),
         )
         return result
+
+    def _told(self, verdict: Verdict, data: bytes | bytearray) -> Findings:
+        settings, guard = self._context.settings, self._context.guard
+        if guard is not None and (doubted := guard.note(verdict, data)):
+            rest = clamd_wire.findings(outbreak.without(verdict, doubted), settings.unscannable)
+            if settings.doubted == clamd_wire.ERROR:
+                return rest if rest.names else Findings(failure=_DOUBTED)  # S14
+        return clamd_wire.findings(verdict, settings.unscannable)
 
     async def _report(self, command: Command, prefix: str, what: str, result: Findings) -> None:
         every = command.verb == "ALLMATCHSCAN"

@@ -8,7 +8,8 @@ from typing import Protocol
 from mailward.config import PolicySettings
 from mailward.definitions.model import Version
 from mailward.errors import FormatError, ScannerDownError
-from mailward.protect import strip
+from mailward.protect import outbreak, strip
+from mailward.protect.guard import Guard
 from mailward.protect.held import Envelope
 from mailward.protect.mail import Mail
 from mailward.protect.policy import (
@@ -77,6 +78,7 @@ class Judge:
     policy: PolicySettings
     scanner: Scans
     stamps: Stamps | None = None
+    guard: Guard | None = None
 
     async def judge(
         self, message: bytes, envelope: Envelope, client: str, carried: bytes = b""
@@ -98,10 +100,18 @@ class Judge:
             decision = unscanned(self.policy.scanner_down)
             unopened = Unopened("message", Reason.CRASH, str(e))
             return Judged(Verdict(unopened=(unopened,)), (ForSome(decision, mail.recipients),))
-        judged = Judged(verdict, decide_each(verdict, self.policy, mail))
+        judged = Judged(verdict, self._decided(verdict, mail))
         if any(some.decision.action is Action.STRIP for some in judged.decisions):
             return await self._stripped(judged, message)
         return replace(judged, stamp=self._stamp(message, verdict))
+
+    def _decided(self, verdict: Verdict, mail: Mail) -> tuple[ForSome, ...]:
+        decided = decide_each(verdict, self.policy, mail)
+        doubted = self.guard.note(verdict, mail.content) if self.guard is not None else None
+        if not doubted:
+            return decided
+        otherwise = decide_each(outbreak.without(verdict, doubted), self.policy, mail)
+        return outbreak.held_instead(decided, otherwise, doubted)  # S14
 
     def _vouched(self, carried: bytes, mail: Mail) -> Judged | None:
         """What another Mailward has scanned with a set as new as ours, or somebody has released."""

@@ -16,6 +16,7 @@ from mailward.doors import listening
 from mailward.doors.judge import Judge, Scans
 from mailward.doors.milter_session import Context, Session
 from mailward.doors.told import Record, unrecorded
+from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
 
@@ -36,9 +37,10 @@ class MilterDoor:
         quarantine: Quarantine,
         record: Record = unrecorded,
         stamps: Stamps | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._settings = settings
-        self._context = Context(settings, Judge(policy, scanner, stamps), quarantine, record)
+        self._context = Context(settings, Judge(policy, scanner, stamps, guard), quarantine, record)
         self._listening: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._serving: dict[asyncio.Task[None], Session] = {}

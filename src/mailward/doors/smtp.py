@@ -30,6 +30,7 @@ from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
 from mailward.doors.told import Record, unrecorded
+from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
 
@@ -84,10 +85,11 @@ class Gateway:
         quarantine: Quarantine,
         record: Record = unrecorded,
         stamps: Stamps | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._settings = settings
         self._hostname = settings.hostname or socket.getfqdn()
-        self._handover = Handover(Judge(policy, scanner, stamps), quarantine, record)
+        self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record)
         self._gate = _Gate(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None

@@ -34,6 +34,8 @@ class Alarm(StrEnum):
     DISK_FULL = "disk full"
     STORE_DAMAGED = "store damaged"
     NO_WORKERS = "no workers"
+    DOUBTED = "doubted"
+    """Followed by the signature (S14)."""
     LICENSE = "license"
     """Followed by the channel."""
 
