@@ -105,6 +105,9 @@ class SmtpSettings(_Section):
 
     enabled: bool = Field(True, description="open the SMTP gateway with `mailward run`")
     listen: Address = Field("127.0.0.1:2525", description="address and port to take mail on")
+    reuse_port: bool = Field(
+        False, description="let several processes listen there (`mailward run --only doors`)"
+    )
     next_hop: Address = Field(
         "127.0.0.1:10026", description="mail server that scanned mail is handed to"
     )
@@ -159,6 +162,9 @@ class ClamdSettings(_Section):
         ("/run/mailward/clamd.sock",),
         description="paths of Unix sockets, and addresses with port such as 127.0.0.1:3310",
     )
+    reuse_port: bool = Field(
+        False, description="let several processes listen there (`mailward run --only doors`)"
+    )
     socket_mode: SocketMode = Field("660", description="of Unix sockets, octal")
     socket_group: str = Field("", description="of Unix sockets; empty: the one it runs with")
     max_stream_bytes: Positive = Field(
@@ -192,6 +198,9 @@ class MilterSettings(_Section):
     listen: tuple[Listen, ...] = Field(
         ("127.0.0.1:10025",),
         description="addresses with port, and paths of Unix sockets",
+    )
+    reuse_port: bool = Field(
+        False, description="let several processes listen there (`mailward run --only doors`)"
     )
     socket_mode: SocketMode = Field("660", description="of Unix sockets, octal")
     socket_group: str = Field("", description="of Unix sockets; empty: the one it runs with")

@@ -4,12 +4,12 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -122,20 +122,43 @@ class Only(StrEnum):
     """A part of `mailward run` that can run by itself."""
 
     UPDATE = "update"
+    DOORS = "doors"
+
+
+class Door(Protocol):
+    """A way in for mail."""
+
+    async def start(self) -> None:
+        """Take connections. Raises ConfigError when an address cannot be used."""
+        ...
+
+    async def stop(self) -> None:
+        """Take no more, finish what was begun within bounds, then close."""
+        ...
+
+    async def retire(self) -> None:
+        """Take no more, and return when the last session has ended by itself."""
+        ...
 
 
 class Service:
-    """Everything that `mailward run` keeps running: workers and doors."""
+    """Everything that `mailward run` keeps running for the mail: workers and doors."""
 
     def __init__(self, config: Config) -> None:
-        if not (config.smtp.enabled or config.milter.enabled or config.clamd.enabled):
-            raise ConfigError(
-                "no door is enabled (smtp.enabled, milter.enabled, clamd.enabled): nothing to run"
-            )
         self.config = config
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
+        self._make_doors(config)
+        self._parts = AsyncExitStack()
+        self._retiring: dict[asyncio.Task[None], Door] = {}
+
+    def _make_doors(self, config: Config) -> None:
+        """All of one configuration. Raises ConfigError, with the doors of before unchanged."""
+        if not (config.smtp.enabled or config.milter.enabled or config.clamd.enabled):
+            raise ConfigError(
+                "no door is enabled (smtp.enabled, milter.enabled, clamd.enabled): nothing to run"
+            )
         record = self.events.record
         held, vouch = self.quarantine, stamps(config)
         guard = Guard(doubt_book(config), store(config), config.scan)
@@ -151,30 +174,63 @@ class Service:
             shut_down=partial(signal.raise_signal, signal.SIGTERM),
             guard=guard,
         )
-        self._parts = AsyncExitStack()
+        every: tuple[tuple[Door, bool], ...] = (
+            (self.gateway, config.smtp.enabled),
+            (self.milter, config.milter.enabled),
+            (self.clamd, config.clamd.enabled),
+        )
+        self._doors = [door for door, enabled in every if enabled]
 
     async def __aenter__(self) -> "Service":
         """Workers first, so that no message is taken that nobody can scan."""
-        doors = (
-            (self.gateway, self.config.smtp.enabled),
-            (self.milter, self.config.milter.enabled),
-            (self.clamd, self.config.clamd.enabled),
-        )
         async with AsyncExitStack() as parts:
             parts.enter_context(self.events)
             housekeeping = asyncio.create_task(keep_house(self.quarantine, self.events.record))
             parts.callback(housekeeping.cancel)
             await parts.enter_async_context(self.pool)
-            for door, enabled in doors:
-                if enabled:
-                    await door.start()
-                    parts.push_async_callback(door.stop)
+            parts.push_async_callback(self._stop_doors)
+            await _open(self._doors)
             self._parts = parts.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Doors first, so that what was begun can be finished."""
         await self._parts.aclose()
+
+    async def renew(self, config: Config) -> None:
+        """New doors take over from the old ones, whose sessions go on until they end.
+
+        Raises ConfigError when they cannot be opened: then the old ones stay.
+        """
+        before = (self.gateway, self.milter, self.clamd, self._doors)
+        try:
+            self._make_doors(config)
+            await _open(self._doors)
+        except ConfigError:
+            self.gateway, self.milter, self.clamd, self._doors = before
+            raise
+        self.config = config
+        for door in before[3]:
+            task = asyncio.create_task(door.retire())
+            self._retiring[task] = door
+            task.add_done_callback(self._retiring.pop)
+
+    async def _stop_doors(self) -> None:
+        old = list(self._retiring.values())
+        await asyncio.gather(*(door.stop() for door in (*self._doors, *old)))
+
+
+async def _open(doors: list[Door]) -> None:
+    """All of them, or none."""
+    async with AsyncExitStack() as opened:
+        for door in doors:
+            await door.start()
+            opened.push_async_callback(door.stop)
+        opened.pop_all()
+
+
+_RENEWED = frozenset({"smtp", "milter", "clamd", "policy", "stamp"})
+"""Sections that SIGHUP puts into force; the others need a restart."""
 
 
 def _raise_open_files() -> None:
@@ -183,14 +239,19 @@ def _raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def run(config: Config, only: Only | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    updates = update_service(config)
+async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun.
+
+    ``reload``: reads the configuration again, at SIGHUP. Raises ConfigError.
+    """
+    signals = Signals()
+    updates = None if only is Only.DOORS else update_service(config)
     if only is Only.UPDATE and updates is None:
         raise ConfigError("--only update: set update.repository and enable a channel")
     scanning: ScanPool | None = None
     async with AsyncExitStack() as parts:
-        if only is None:
+        service = None
+        if only is not Only.UPDATE:
             _raise_open_files()
             service = await parts.enter_async_context(Service(config))
             smtp = f"{service.gateway.host}:{service.gateway.port}"
@@ -203,14 +264,42 @@ async def run(config: Config, only: Only | None = None) -> None:
             scanning = service.pool
             watch = Watch(config.update, store(config), scanning)
             parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
-        await parts.enter_async_context(telling(config, scanning))
-        if updates is None:
+        if only is not Only.DOORS:
+            await parts.enter_async_context(telling(config, scanning))
+        if only is Only.DOORS:
+            log.info("the console, alerts and updates are another process's")
+        elif updates is None:
             log.warning("no updates by schedule: no update.repository, or no channel enabled")
         else:
             keeping = asyncio.create_task(updates.run(), name="updates")
             parts.callback(keeping.cancel)
-        await until_told_to_stop()
+        while await signals.next() is signal.SIGHUP:
+            await _renew(service, reload)
         log.info("stopping")
+
+
+async def _renew(service: Service | None, reload: Callable[[], Config]) -> None:
+    """What is wrong with the new configuration is told, and the old one stays."""
+    if service is None:
+        log.warning("SIGHUP: only doors read the configuration again; restart for anything else")
+        return
+    try:
+        config = reload()
+        old = service.config
+        changed = {
+            section
+            for section in Config.model_fields
+            if getattr(config, section) != getattr(old, section)
+        }
+        await service.renew(old.model_copy(update={s: getattr(config, s) for s in _RENEWED}))
+    except ConfigError as e:
+        log.error("the configuration cannot be used; the one before stays in force", why=str(e))
+        return
+    log.info(
+        "configuration read again",
+        changed=sorted(changed & _RENEWED),
+        needs_restart=sorted(changed - _RENEWED),
+    )
 
 
 @asynccontextmanager
@@ -285,10 +374,21 @@ def _definitions(store: Store) -> tuple[str, str] | None:
     return str(active.version), f"{active.manifest.built_at:%a %b %e %H:%M:%S %Y}"
 
 
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP, one after the other; none that comes meanwhile is lost."""
+
+    def __init__(self) -> None:
+        self._heard: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._heard.put_nowait, number)
+
+    async def next(self) -> signal.Signals:
+        """Wait for one."""
+        return await self._heard.get()
+
+
 async def until_told_to_stop() -> None:
     """Wait for SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    signals = Signals()
+    while await signals.next() is signal.SIGHUP:
+        pass

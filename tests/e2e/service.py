@@ -39,16 +39,18 @@ class Service:
 
 
 @contextmanager
-def running(state_dir: Path, folder: Path, answers: str, **environment: str) -> Iterator[Service]:
+def running(
+    state_dir: Path, folder: Path, answers: str, *options: str, **environment: str
+) -> Iterator[Service]:
     """Start it, wait for ``answers`` (address or path of a socket), and stop it by SIGTERM.
 
-    ``environment``: ``CLAMD__ENABLED="true"`` and the like.
+    ``options``: of `mailward run`. ``environment``: ``CLAMD__ENABLED="true"`` and the like.
     """
     told = os.environ | {f"MAILWARD_{key}": value for key, value in environment.items()}
     told |= {"MAILWARD_STATE_DIR": str(state_dir), "MAILWARD_UPDATE__CERTIFIED__ENABLED": "false"}
     with (folder / "mailward.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mailward", "run"],
+            [sys.executable, "-P", "-m", "mailward", "run", *options],
             env=told,
             stdout=log,
             stderr=subprocess.STDOUT,

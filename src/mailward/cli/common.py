@@ -29,9 +29,14 @@ def settings(ctx: typer.Context) -> config.Config:
     """The configuration, read on first use so that --help works without one. Raises ConfigError."""
     root = ctx.find_root()
     if not isinstance(root.obj, config.Config):
-        named: Path | None = root.params.get("config_file")
-        root.obj = config.load(named)
+        root.obj = settings_anew(ctx)
     return root.obj
+
+
+def settings_anew(ctx: typer.Context) -> config.Config:
+    """The configuration as it is now. Raises ConfigError."""
+    named: Path | None = ctx.find_root().params.get("config_file")
+    return config.load(named)
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from mailward import demo as demonstration
 from mailward import logs, main
-from mailward.cli.common import out, print_table, settings
+from mailward.cli.common import out, print_table, settings, settings_anew
 
 
 def run(
@@ -19,13 +19,15 @@ def run(
 ) -> None:
     """Open every enabled door, update by schedule, and serve until SIGTERM or Ctrl-C.
 
-    `--only update` keeps the definitions current and opens no door.
+    `--only update` keeps the definitions current and opens no door; `--only doors` opens doors and
+    nothing else, as often as you like where `reuse_port` is set. SIGHUP puts changed doors and
+    policy into force without dropping a session.
 
     Example: `mailward --config /etc/mailward/mailward.toml run`
     """
     config = settings(ctx)
     logs.configure(config.log)
-    asyncio.run(main.run(config, only))
+    asyncio.run(main.run(config, only, reload=lambda: settings_anew(ctx)))
 
 
 def demo(

@@ -69,7 +69,11 @@ class ClamdDoor:
             for address in s.listen:
                 self._listening.append(
                     listening.listen(
-                        address, "clamd.listen", mode=s.socket_mode, group=s.socket_group
+                        address,
+                        "clamd.listen",
+                        mode=s.socket_mode,
+                        group=s.socket_group,
+                        reuse_port=s.reuse_port,
                     )
                 )
         except BaseException:
@@ -84,10 +88,7 @@ class ClamdDoor:
 
     async def stop(self, timeout_s: float = _DRAIN_S) -> None:
         """Take no more, finish what is being scanned within ``timeout_s``, then close."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        self._close()
+        await self._stop_accepting()
         for task, session in self._serving.items():
             session.closing = True
             if not session.busy:
@@ -98,6 +99,19 @@ class ClamdDoor:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def retire(self) -> None:
+        """Take no more, let sessions go on as they began, and return when all have ended."""
+        await self._stop_accepting()
+        while self._serving:
+            await asyncio.wait(tuple(self._serving))
+        self._threads.shutdown(wait=False)
+
+    async def _stop_accepting(self) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._close()
 
     def _close(self) -> None:
         while self._listening:

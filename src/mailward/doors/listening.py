@@ -24,14 +24,19 @@ _open: dict[tuple[str, str], list[socket.socket]] = {}
 """What listens in this process, by door (its key) and address as configured."""
 
 
-def listen(address: str, key: str, *, mode: str = "660", group: str = "") -> socket.socket:
+def listen(
+    address: str, key: str, *, mode: str = "660", group: str = "", reuse_port: bool = False
+) -> socket.socket:
     """A listening socket that does not block. Raises ConfigError, which names ``key``.
 
+    ``reuse_port``: other processes may listen there as well, and the kernel deals out connections.
     A Unix socket that nobody answers on was left by a process that was killed: it is replaced.
     """
     try:
         made = _from_before(key, address) or (
-            _unix(address, mode, group) if address.startswith("/") else _inet(address)
+            _unix(address, mode, group)
+            if address.startswith("/")
+            else _inet(address, reuse_port=reuse_port)
         )
     except (OSError, LookupError) as e:
         why = e.strerror if isinstance(e, OSError) and e.strerror else e
@@ -116,12 +121,15 @@ def _named(where: object) -> str:
     return f"{where[0]}:{where[1]}" if isinstance(where, tuple) else str(where)
 
 
-def _inet(address: str) -> socket.socket:
+def _inet(address: str, *, reuse_port: bool) -> socket.socket:
     host, number = split_address(address)
     family, kind, protocol, _, where = socket.getaddrinfo(
         host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    return _bound(socket.socket(family, kind, protocol), where)
+    made = socket.socket(family, kind, protocol)
+    if reuse_port:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return _bound(made, where)
 
 
 def _unix(path: str, mode: str, group: str) -> socket.socket:

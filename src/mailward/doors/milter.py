@@ -52,7 +52,11 @@ class MilterDoor:
             for address in s.listen:
                 self._listening.append(
                     listening.listen(
-                        address, "milter.listen", mode=s.socket_mode, group=s.socket_group
+                        address,
+                        "milter.listen",
+                        mode=s.socket_mode,
+                        group=s.socket_group,
+                        reuse_port=s.reuse_port,
                     )
                 )
         except BaseException:
@@ -69,8 +73,6 @@ class MilterDoor:
 
     async def stop(self, timeout_s: float = _DRAIN_S) -> None:
         """Take no more, let messages under way finish within ``timeout_s``, then close."""
-        for server in self._servers:
-            server.close()
         self._close()
         for task, session in self._serving.items():
             session.closing = True
@@ -84,7 +86,15 @@ class MilterDoor:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    async def retire(self) -> None:
+        """Take no more, let connections go on as they began, and return when all have ended."""
+        self._close()
+        while self._serving:
+            await asyncio.wait(tuple(self._serving))
+
     def _close(self) -> None:
+        for server in self._servers:
+            server.close()
         while self._listening:
             listening.close(self._listening.pop())
 

@@ -98,7 +98,9 @@ class Gateway:
 
     async def start(self) -> None:
         """Take connections. Raises ConfigError when the address cannot be used."""
-        self._listening = listening.listen(self._settings.listen, "smtp.listen")
+        self._listening = listening.listen(
+            self._settings.listen, "smtp.listen", reuse_port=self._settings.reuse_port
+        )
         self.port = listening.port(self._listening)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Session(self._settings, self._hostname, self._handover, self._gate),
@@ -109,9 +111,7 @@ class Gateway:
         """Take no more, let messages under way finish within ``timeout_s``, then close."""
         if self._server is None:
             return
-        self._server.close()
-        if self._listening is not None:
-            listening.close(self._listening)
+        self._close()
         self._gate.closing = True
         for session in tuple(self._gate.sessions):
             session.close_soon()
@@ -123,3 +123,15 @@ class Gateway:
                 session.drop()
             await self._gate.empty.wait()
         self._server = None
+
+    async def retire(self) -> None:
+        """Take no more, let sessions go on as they began, and return when all have ended."""
+        self._close()
+        await self._gate.empty.wait()
+        self._server = None
+
+    def _close(self) -> None:
+        if self._server is not None and self._listening is not None:
+            self._server.close()
+            listening.close(self._listening)
+            self._listening = None
