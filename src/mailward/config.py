@@ -286,9 +286,22 @@ class CertifiedSettings(ChannelSettings):
     )
 
 
+class Role(StrEnum):
+    """What an instance is to the store that it uses."""
+
+    UPDATER = "updater"
+    """Fetches, activates, rolls back, prunes, and brings the other products up to date."""
+    READER = "reader"
+    """Only uses what is there."""
+
+
 class UpdateSettings(_Section):
     """Where definitions come from."""
 
+    role: Role = Field(
+        Role.UPDATER,
+        description="of several instances on one store one is `updater`, the others are `reader`",
+    )
     repository: str = Field(
         "",
         description="address of the repository: https://, http://, ftps://, ftp:// or file://; "
@@ -368,6 +381,11 @@ class UpdateSettings(_Section):
 class StoreSettings(_Section):
     """How much the definition store keeps. The active set and the two before it stay (S6)."""
 
+    folder: Path | None = Field(
+        None,
+        description="where definitions rest; not set: `definitions` in state_dir. Instances "
+        "that share a store name the same folder",
+    )
     keep_sets: Positive = Field(5, description="whole sets at rest, the active one included")
     max_bytes: Positive = Field(
         20 * 1024 * MIB, description="of the store; older sets go first, never the protected three"
@@ -527,7 +545,7 @@ class Config(BaseSettings):
     @property
     def definitions_dir(self) -> Path:
         """The definition store's folder."""
-        return self.state_dir / "definitions"
+        return self.store.folder or self.state_dir / "definitions"
 
     @property
     def quarantine_dir(self) -> Path:

@@ -17,6 +17,7 @@ import structlog
 from mailward import durable
 from mailward.definitions.disk import disk_errors, no_room
 from mailward.definitions.history import History
+from mailward.definitions.ignored import ENTRIES_MAX, Ignored, IgnoreList
 from mailward.definitions.model import Manifest, Trial, Version
 from mailward.definitions.objects import Objects
 from mailward.definitions.pointer import Pointer, trace
@@ -38,6 +39,7 @@ class StoreWriter:
         self._folder = store.folder
         self._objects = objects
         self._history = history
+        self._ignored = IgnoreList(store.folder)
         self._work = store.folder / "work"
         self._workspaces: set[Path] = set()
         self._added: set[str] = set()
@@ -210,6 +212,28 @@ class StoreWriter:
         """Never take this set (again). If it is in use, it stays in use (S5, S7)."""
         old = self._store.pointer() or Pointer()
         self._point("refused", version, reason, old, old.refusing(version, reason))
+
+    def ignore(self, entry: str, reason: str) -> None:
+        """Have every product on this store ignore a signature. Raises StoreError, UsageError."""
+        entries = self._ignored.read() | {entry: reason}
+        if len(entries) > ENTRIES_MAX:
+            raise UsageError(f"{ENTRIES_MAX} signatures are ignored already: heed some again")
+        self._write_ignored(entries)
+        self.note("ignored", signature=entry, reason=reason)
+
+    def heed(self, entry: str) -> None:
+        """Take ``ignore`` back. Raises StoreError, UsageError if it is not ignored."""
+        entries = self._ignored.read()
+        if entry not in entries:
+            raise UsageError(f"{entry} is not ignored. See: mailward definitions ignore")
+        del entries[entry]
+        self._write_ignored(entries)
+        self.note("heeded", signature=entry)
+
+    def _write_ignored(self, entries: dict[str, str]) -> None:
+        content = Ignored(entries=entries).to_json()
+        with disk_errors("keep the ignore list", self._folder):
+            durable.write_atomic(self._ignored.path, content, scratch=self._work)  # S4
 
     def prune(self) -> list[Version]:
         """Remove what is over the limits of the settings; the versions that went (S6).

@@ -21,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from mailward.config import ScanSettings
+from mailward.definitions.ignored import IgnoreList, is_ignored
 from mailward.definitions.sets import StoredSet
 from mailward.definitions.store import Store
 from mailward.errors import FormatError, MailwardError, ScannerDownError
@@ -107,6 +108,9 @@ class ScanPool:
         self._compared: StoredSet | None = None
         """The set before, while the active one is watched."""
         self._stamp: tuple[int, int, int] | None = None
+        self._ignore_list = IgnoreList(store.folder)
+        self._ignored_stamp: tuple[int, int, int] | None = None
+        self._ignored: frozenset[str] = frozenset()
         self._tallies: dict[str, Tally] = {}
         self._verdicts = Counter[str]()
         self._workers_lost = 0
@@ -331,6 +335,8 @@ class ScanPool:
         self._answer(job, verdict)
 
     def _answer(self, job: _Job, verdict: Verdict) -> None:
+        if self._ignored and verdict.risks:
+            verdict = verdict.without(lambda r: is_ignored(r.name, r.signatures, self._ignored))
         self._verdicts[verdict.kind.value] += 1
         if not job.answer.done():
             job.answer.set_result(verdict)
@@ -411,8 +417,15 @@ class ScanPool:
             await self._look()
 
     async def _look(self) -> None:
-        """Notice that another set was activated. What goes wrong there changes nothing (S5)."""
+        """Notice that another set was activated, or that the administrator ignores others.
+
+        What goes wrong there changes nothing (S5).
+        """
         try:
+            ignored = self._ignore_list.stamp()
+            if ignored != self._ignored_stamp:
+                self._ignored_stamp = ignored
+                self._ignored = frozenset(await asyncio.to_thread(self._ignore_list.read))
             stamp = self._store.pointer_stamp()
             if stamp == self._stamp:
                 return

@@ -1,6 +1,7 @@
 """What a scan says: the values that leave ``mailward.scan``."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -133,6 +134,10 @@ class Verdict:
     def kind(self) -> VerdictKind:
         """The gravest thing that is true of it."""
         return self.kinds[0]
+
+    def without(self, unwanted: Callable[[Risk], bool]) -> "Verdict":
+        """The same without some of the risks."""
+        return replace(self, risks=tuple(risk for risk in self.risks if not unwanted(risk)))
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON; ``from_plain`` is its inverse."""
