@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from mailward.alerts import AlertService, Messenger, Source
-from mailward.config import Config
+from mailward.config import Config, Role
 from mailward.console import health
 from mailward.console.listener import Listener
 from mailward.console.metrics import Metrics
+from mailward.definitions import updater
+from mailward.definitions.following import ProductService
+from mailward.definitions.sharing import Sharing
 from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
-from mailward.errors import ConfigError, FormatError
+from mailward.errors import ConfigError, FormatError, UsageError
 from mailward.protect.doubts import DoubtBook
 from mailward.protect.events import EventLog
 from mailward.protect.guard import Guard
@@ -58,6 +61,23 @@ def agent(config: Config, progress: Progress = lambda step, done, total: None) -
 def repair(config: Config, progress: Progress = lambda step, done, total: None) -> Repair:
     """What mends the store."""
     return Repair(config.update, store(config), config.trust_dir, config.license_dir, progress)
+
+
+def require_updater(config: Config) -> None:
+    """Raises UsageError where this instance only reads the store."""
+    if config.update.role is Role.READER:
+        raise UsageError(
+            f"this instance only reads {config.definitions_dir} (update.role): its updater is "
+            f"{updater.owner(config.definitions_dir)}; do it there"
+        )
+
+
+def share(config: Config) -> dict[str, str]:
+    """Bring the other products up to date, unless a running updater does; problems by name."""
+    if config.update.role is Role.READER or updater.owner(config.definitions_dir) != updater.NOBODY:
+        return {}
+    states = Sharing(store(config)).bring_all_up()
+    return {name: state.problem for name, state in states.items() if state.problem}
 
 
 def licenses(config: Config) -> Licenses:
@@ -112,7 +132,9 @@ def pool(config: Config) -> ScanPool:
 
 
 def update_service(config: Config) -> UpdateService | None:
-    """The agent by schedule; None without a repository, or with no channel enabled."""
+    """The agent by schedule; None for a reader, without a repository, without a channel."""
+    if config.update.role is Role.READER:
+        return None
     if not config.update.repository or not list(enabled_channels(config.update)):
         return None
     return UpdateService(config.update, store(config), agent(config), config.trust_dir)
@@ -247,9 +269,13 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
     signals = Signals()
     updates = None if only is Only.DOORS else update_service(config)
     if only is Only.UPDATE and updates is None:
-        raise ConfigError("--only update: set update.repository and enable a channel")
+        raise ConfigError(
+            '--only update: set update.repository, enable a channel, and update.role = "updater"'
+        )
     scanning: ScanPool | None = None
     async with AsyncExitStack() as parts:
+        if updates is not None:
+            parts.enter_context(updater.hold(config.definitions_dir))
         service = None
         if only is not Only.UPDATE:
             _raise_open_files()
@@ -262,17 +288,22 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
                 clamd=list(config.clamd.listen) if config.clamd.enabled else None,
             )
             scanning = service.pool
-            watch = Watch(config.update, store(config), scanning)
-            parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
+            if config.update.role is Role.UPDATER:
+                watch = Watch(config.update, store(config), scanning)
+                parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
         if only is not Only.DOORS:
             await parts.enter_async_context(telling(config, scanning))
         if only is Only.DOORS:
             log.info("the console, alerts and updates are another process's")
+        elif config.update.role is Role.READER:
+            log.info("reading the definitions of", updater=updater.owner(config.definitions_dir))
         elif updates is None:
             log.warning("no updates by schedule: no update.repository, or no channel enabled")
         else:
             keeping = asyncio.create_task(updates.run(), name="updates")
             parts.callback(keeping.cancel)
+            sharing = asyncio.create_task(ProductService(store(config)).run(), name="products")
+            parts.callback(sharing.cancel)
         while await signals.next() is signal.SIGHUP:
             await _renew(service, reload)
         log.info("stopping")
@@ -344,7 +375,8 @@ def sources(config: Config, scanning: ScanPool | None) -> list[Source]:
     def definitions() -> dict[str, str]:
         now = datetime.now(UTC)
         found = alarms.found(config.update, store(config), config.trust_dir, now)
-        return found | alarms.of_licenses(config.update, licenses(config), now)
+        found |= alarms.of_licenses(config.update, licenses(config), now)
+        return found | alarms.of_products(store(config))
 
     if scanning is None:
         return [definitions]

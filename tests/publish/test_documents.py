@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from mailward.cli.repo import app
 from mailward.definitions import model
+from mailward.definitions.ignored import Ignored
 from mailward.definitions.pointer import Pointer
+from mailward.definitions.products import Product, ProductState
 from mailward.license import LicenseKey, Licensing
 from mailward.publish.feeds.clamav import ClamavFeed
 from mailward.publish.history import KEPT_SETS
@@ -34,6 +36,9 @@ _VALUES: list[type[BaseModel]] = [
     Pointer,
     Licensing,
     LicenseKey,
+    Ignored,
+    Product,
+    ProductState,
 ]
 
 

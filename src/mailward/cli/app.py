@@ -21,6 +21,7 @@ from mailward.cli import (
     update,
 )
 from mailward.cli import license as license_group
+from mailward.cli import products as product_group
 from mailward.config import LogLevel, LogSettings
 from mailward.errors import MailwardError
 
@@ -68,6 +69,7 @@ app.command("status")(status.status)
 app.command("events")(events.events)
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(license_group.app, name="license")
+app.add_typer(product_group.app, name="products")
 app.add_typer(repo.app, name="repo")
 quarantine.app.command("rescan")(rescan.rescan)
 app.add_typer(quarantine.app, name="quarantine")

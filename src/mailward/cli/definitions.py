@@ -8,6 +8,7 @@ import typer
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.doubts import doubts
+from mailward.definitions.ignored import IgnoreList, entry_of
 from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
 from mailward.definitions.store import Problem, State, Store, StoredSet
 from mailward.errors import FormatError, UsageError
@@ -93,9 +94,11 @@ def activate(
 
     Example: `mailward definitions activate 20261123.007 --reason "false alarm was fixed"`
     """
+    main.require_updater(settings(ctx))
     with _store(ctx).writer("definitions activate") as writer:
         pointer = writer.activate(_version(version), reason, by_administrator=True)
     out.print(f"Active set: {pointer.version}")
+    _share(ctx)
 
 
 @app.command()
@@ -109,6 +112,7 @@ def rollback(
     Example: `mailward definitions rollback --reason "finds invoices"`
     """
     store = _store(ctx)
+    main.require_updater(settings(ctx))
     left = store.pointer()
     with store.writer("definitions rollback") as writer:
         pointer = writer.rollback(_version(version) if version else None, reason)
@@ -118,6 +122,7 @@ def rollback(
             f"Set {left.version} is not taken again. To take it nevertheless: "
             f"mailward definitions activate {left.version}"
         )
+    _share(ctx)
 
 
 @app.command()
@@ -143,6 +148,8 @@ def verify(
     config = settings(ctx)
     store = _store(ctx)
     chosen = _version(version) if version else None
+    if repair:
+        main.require_updater(config)
     mending = main.repair(config)
     found = mending.problems(chosen)
     done = mending.run(chosen) if repair else None
@@ -198,9 +205,52 @@ def prune(ctx: typer.Context) -> None:
 
     Example: `mailward definitions prune`
     """
+    main.require_updater(settings(ctx))
     with _store(ctx).writer("definitions prune") as writer:
         gone = writer.prune()
     out.print("Removed: " + ", ".join(map(str, gone)) if gone else "Nothing to remove")
+
+
+@app.command()
+def ignore(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A risk, or ENGINE:SIGNATURE, as it was reported."),
+    ] = None,
+    reason: ReasonOption = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Heed it again.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ignore a signature that is false, in every product on this store. Without NAME: the list.
+
+    A running gateway follows within a second. Example: `mailward definitions ignore Broad.Rule`
+    """
+    config, store = settings(ctx), _store(ctx)
+    ignored = IgnoreList(store.folder)
+    if name is None:
+        entries = ignored.read()
+        if as_json:
+            print_json(entries)
+        elif entries:
+            print_table(("ignored", "why"), [(k, why or "-") for k, why in entries.items()])
+        else:
+            out.print("Nothing is ignored here")
+        return
+    main.require_updater(config)
+    entry = entry_of(name)
+    with store.writer("definitions ignore") as writer:
+        if remove:
+            writer.heed(entry)
+        else:
+            writer.ignore(entry, reason)
+    out.print(f"{entry} is heeded again" if remove else f"{entry} is ignored", markup=False)
+    _share(ctx)
+
+
+def _share(ctx: typer.Context) -> None:
+    for product, problem in main.share(settings(ctx)).items():
+        out.print(f"product {product}: {problem}", markup=False)
 
 
 def _store(ctx: typer.Context) -> Store:

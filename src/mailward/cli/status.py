@@ -8,10 +8,13 @@ import typer
 
 from mailward import main
 from mailward.cli import license as license_group
+from mailward.cli import products as product_group
 from mailward.cli.common import JsonOption, out, print_json, settings, when
 from mailward.config import ClamdSettings, Config, MilterSettings
+from mailward.definitions import updater
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
+from mailward.definitions.sharing import Sharing
 from mailward.definitions.store import Store, StoredSet
 from mailward.doors import listening, milter_replies
 from mailward.doors.milter_wire import VERSION, Action, Step
@@ -56,6 +59,11 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "stale": any(name.startswith(f"{Alarm.STALE} ") for name in alerts),
         "license": license_group.gather(config, now),
         "engines": _engines(active),
+        "updater": updater.owner(store.folder),
+        "products": {
+            each["name"]: {"state": each["state"], "version": each["version"]}
+            for each in product_group.gather(Sharing(store), asking=False)
+        },
         "doors": {
             "smtp": _smtp(config),
             "milter": _door(config.milter, _MILTER_HELLO, b"O"),
@@ -64,7 +72,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
-    told = [f"{name}: {why}" for name, why in alerts.items()]
+    told = [f"{name}: {why}" for name, why in (alerts | alarms.of_products(store)).items()]
     return found | {"alerts": [*told, *_license_alerts(found)]}
 
 
@@ -196,6 +204,10 @@ def _print(found: dict[str, Any]) -> None:
         else f"Containers    without libarchive (Debian: libarchive13) these stay shut: {shut}",
         markup=False,
     )
+    for name, each in found["products"].items():
+        out.print(
+            f"Product       {name}: {each['state']}; set {each['version'] or '-'}", markup=False
+        )
     confined = ", ".join(f"{what} {means}" for what, means in found["confinement"].items())
     out.print(f"Confinement   {confined}")
     smtp = found["doors"]["smtp"]

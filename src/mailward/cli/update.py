@@ -82,6 +82,7 @@ def update(
     if what is What.HISTORY:
         _history(main.store(config).history(number), as_json=as_json)
         return
+    main.require_updater(config)
     channel = Channel(what.value) if what else None
     if from_folder is not None:
         config = _reading(config, from_folder)
@@ -97,6 +98,9 @@ def update(
             refresh = partial(agent.refresh, one, check_only=check)
             outcomes.append(_patiently(refresh, say))
             say(_sentence(outcomes[-1]))
+    for product, problem in ({} if check else main.share(config)).items():
+        if not as_json:
+            out.print(f"product {product}: {problem}", markup=False)
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
     unlicensed = [o for o in outcomes if o.result is Result.UNLICENSED]

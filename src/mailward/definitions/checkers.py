@@ -57,7 +57,7 @@ def _clamscan(export: str, folder: Path) -> Checked:
 
 
 def _yarac(folder: Path) -> Checked:
-    """`yr compile` or `yarac`, whichever is there. What it cannot compile is taken out and named."""
+    """`yarac` or `yr compile`, whichever is there. What it cannot compile is left out and named."""
     files = sorted(folder.glob("*.yar"))
     compiler = _compiler(folder)
     if compiler is None or not files:

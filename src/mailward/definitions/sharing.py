@@ -190,7 +190,10 @@ class Sharing:
         """Tell it, and wait until it is seen to use the export. What went wrong, or nothing."""
         try:
             if product.socket:
-                Clamd(product.socket).reload()
+                clamd = Clamd(product.socket)
+                if clamd.scan(marker(export)) is not None:
+                    return ""  # it has found them by itself
+                clamd.reload()
             if product.pid_file is not None:
                 _send_signal(Path(product.pid_file), product.signal)
             if product.command:

@@ -13,6 +13,7 @@ from mailward.config import ChannelSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.pointer import Pointer
+from mailward.definitions.products import Products
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
 from mailward.license import State
@@ -38,6 +39,8 @@ class Alarm(StrEnum):
     """Followed by the signature (S14)."""
     LICENSE = "license"
     """Followed by the channel."""
+    PRODUCT = "product"
+    """Followed by its name."""
 
 
 UNPROTECTED = frozenset({Alarm.NO_SET, Alarm.STALE, Alarm.STORE_DAMAGED, Alarm.NO_WORKERS})
@@ -54,6 +57,19 @@ def of_licenses(settings: UpdateSettings, licenses: Licenses, now: datetime) -> 
     told = licenses.entitlements(list(enabled_channels(settings)), now)
     good = (State.VALID, State.NOT_NEEDED)
     return {f"{Alarm.LICENSE} {e.channel}": e.sentence for e in told if e.state not in good}
+
+
+def of_products(store: Store) -> dict[str, str]:
+    """Who shares the store and does not have its active set."""
+    products = Products(store.folder)
+    states = ((product, products.state(product)) for product in products.all())
+    return {
+        f"{Alarm.PRODUCT} {product.name}": (
+            f"{state.problem}. It uses {state.version or 'no set'}; see: mailward products list"
+        )
+        for product, state in states
+        if state.problem
+    }
 
 
 def license_occasions(
