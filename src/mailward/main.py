@@ -16,8 +16,6 @@ import structlog
 from mailward.alerts import AlertService, Messenger, Source
 from mailward.config import Config, Role
 from mailward.console import health
-from mailward.console.listener import Listener
-from mailward.console.metrics import Metrics
 from mailward.definitions import updater
 from mailward.definitions.following import ProductService
 from mailward.definitions.sharing import Sharing
@@ -336,6 +334,10 @@ async def _renew(service: Service | None, reload: Callable[[], Config]) -> None:
 @asynccontextmanager
 async def telling(config: Config, scanning: ScanPool | None) -> AsyncIterator[None]:
     """Alerts, and the console for those that ask."""
+    # Not for every command: web server and metrics take longer to import than most commands run.
+    from mailward.console.listener import Listener
+    from mailward.console.metrics import Metrics
+
     messenger = Messenger(config.alerts)
     service = AlertService(
         config.alerts,

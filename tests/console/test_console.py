@@ -14,7 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from mailward import main
+from mailward.cli import running
 from mailward.config import Config, ConsoleSettings, ScanSettings, StoreSettings, UpdateSettings
+from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.scan.engine import Source
@@ -138,7 +140,6 @@ async def test_metrics_count_scans_and_what_the_history_tells(site: Site) -> Non
         with site.store.writer("test") as writer:
             writer.rollback(None, "misbehaved", by="watch")
         found = await site.metrics()
-        again = await site.metrics()
     rapid = 'channel="rapid"'
     assert found[f'mailward_updates_total{{{rapid},result="up_to_date"}}'] == 1
     assert found[f'mailward_updates_total{{{rapid},result="failed"}}'] == 1
@@ -149,7 +150,21 @@ async def test_metrics_count_scans_and_what_the_history_tells(site: Site) -> Non
     assert found['mailward_scans_total{verdict="clean"}'] == 1
     assert found["mailward_workers_lost_total"] == 0
     assert found[f'mailward_active_set_info{{channel="rapid",version="{OLD}"}}'] == 1
-    assert again == found | {name: again[name] for name in found if name.endswith("_age_seconds")}
+
+
+async def test_status_tells_what_the_workers_of_the_service_scan_with(site: Site) -> None:
+    site.activate(OLD)
+    site.note("checked", result="up to date")
+    assert running.ask(site.config) is None
+    async with site.running():
+        told = await asyncio.to_thread(running.ask, site.config)
+        assert told is not None
+        assert told["workers"] == {OLD: 1}
+        version = Version.parse(OLD)
+        said = await asyncio.to_thread(running.wait_until_in_use, site.config, version)
+        assert said == f"scanning uses it: 1 worker with {OLD}"  # S9
+    said = await asyncio.to_thread(running.wait_until_in_use, site.config, Version.parse(OLD))
+    assert "nothing scans with it yet" in said
 
 
 async def test_an_address_in_use_is_logged_and_everything_else_goes_on(site: Site) -> None:

@@ -9,6 +9,7 @@ import typer
 from mailward import main
 from mailward.cli import license as license_group
 from mailward.cli import products as product_group
+from mailward.cli import running
 from mailward.cli.common import JsonOption, out, print_json, settings, when
 from mailward.config import ClamdSettings, Config, MilterSettings
 from mailward.definitions import updater
@@ -72,8 +73,23 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "containers": _containers(),
         "confinement": asdict(sandbox.supported()),
     }
-    told = [f"{name}: {why}" for name, why in (alerts | alarms.of_products(store)).items()]
+    service = found["service"] = _service(config)
+    alerts |= alarms.of_products(store)
+    if service["no_workers"]:
+        alerts[Alarm.NO_WORKERS.value] = service["no_workers"]
+    told = [f"{name}: {why}" for name, why in alerts.items()]
     return found | {"alerts": [*told, *_license_alerts(found)]}
+
+
+def _service(config: Config) -> dict[str, Any]:
+    """What the running service says, if there is one."""
+    told = running.ask(config)
+    return {
+        "answers": told is not None,
+        "console": config.console.listen,
+        "workers": told.get("workers") if told else None,
+        "no_workers": told.get("alerts", {}).get(Alarm.NO_WORKERS) if told else None,
+    }
 
 
 def _active(store: Store, active: StoredSet | None, now: datetime) -> dict[str, Any] | None:
@@ -194,6 +210,10 @@ def _print(found: dict[str, Any]) -> None:
             + (f"; next check {when(channel['next_check'])}" if channel["enabled"] else ""),
             markup=False,
         )
+    service = found["service"]
+    scanning = running.workers_in_words(service["workers"] or {})
+    state = f"answers; {scanning or 'no workers'}" if service["answers"] else "does not answer"
+    out.print(f"Service       {service['console']} {state}", markup=False)
     engines = ", ".join(f"{n} {e['signatures']}" for n, e in found["engines"].items()) or "-"
     out.print(f"Engines       {engines}")
     containers = found["containers"]

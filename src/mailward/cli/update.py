@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from mailward import main
+from mailward.cli import running
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.config import Config
 from mailward.definitions.history import Event
@@ -98,6 +99,9 @@ def update(
             refresh = partial(agent.refresh, one, check_only=check)
             outcomes.append(_patiently(refresh, say))
             say(_sentence(outcomes[-1]))
+            done = outcomes[-1]
+            if done.result in (Result.ACTIVATED, Result.FELL_BACK) and done.active and not as_json:
+                say(f"{one}: {running.wait_until_in_use(config, done.active)}")  # S9
     for product, problem in ({} if check else main.share(config)).items():
         if not as_json:
             out.print(f"product {product}: {problem}", markup=False)

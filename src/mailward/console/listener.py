@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import structlog
 import uvicorn
@@ -16,12 +18,15 @@ from mailward.config import ConsoleSettings
 from mailward.console.health import Health
 from mailward.console.metrics import CONTENT_TYPE
 
+_ValueT = TypeVar("_ValueT")
+
 log = structlog.get_logger(__name__)
 
 _CONNECTIONS_MAX = 50
 """At once; each answer reads a little of the disk."""
 _HEADERS_MAX_BYTES = 16 * 1024
 _KEEP_ALIVE_S = 5
+_RECENT_S = 1.0
 _STOP_WITHIN_S = 2
 
 
@@ -38,8 +43,8 @@ class Listener:
         metrics: Callable[[], bytes],
     ) -> None:
         self._settings = settings
-        self._health = health
-        self._metrics = metrics
+        self._health = _Recent(health)
+        self._metrics = _Recent(metrics)
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.port = 0
@@ -83,11 +88,28 @@ class Listener:
             await self._running
 
     async def _tell_health(self, _: Request) -> Response:
-        health = await asyncio.to_thread(self._health)
+        health = await self._health.get()
         return JSONResponse(health.body, status_code=200 if health.protected else 503)
 
     async def _tell_metrics(self, _: Request) -> Response:
-        return Response(await asyncio.to_thread(self._metrics), media_type=CONTENT_TYPE)
+        return Response(await self._metrics.get(), media_type=CONTENT_TYPE)
+
+
+class _Recent(Generic[_ValueT]):
+    """An answer that is good for a second: many that ask at once cost no more than one."""
+
+    def __init__(self, ask: Callable[[], _ValueT]) -> None:
+        self._ask = ask
+        self._asking = asyncio.Lock()
+        self._answer: tuple[float, _ValueT] | None = None
+
+    async def get(self) -> _ValueT:
+        """The recent answer, or a new one."""
+        async with self._asking:
+            now = time.monotonic()
+            if self._answer is None or now - self._answer[0] >= _RECENT_S:
+                self._answer = now, await asyncio.to_thread(self._ask)
+            return self._answer[1]
 
 
 class _Server(uvicorn.Server):
