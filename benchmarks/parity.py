@@ -17,13 +17,13 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailward.config import ScanSettings
 from mailward.definitions.model import ShardKind
 from mailward.scan.budget import Budget
-from mailward.scan.engine import Source
+from mailward.scan.engine import ScanTimeoutError, Source
 from mailward.scan.engines.signatures import SignaturesEngine
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures import extended, logical
@@ -81,7 +81,10 @@ class Ours:
         settings = ScanSettings(max_message_bytes=1 << 30)
         for part in parts(data, role=Role.FILE, name=name, budget=Budget(settings)):
             if isinstance(part, Part):
-                found |= {hit.name for hit in self._detector.scan(part, 30)}
+                try:
+                    found |= {hit.name for hit in self._detector.scan(part, 30)}
+                except ScanTimeoutError as error:
+                    shut.append(str(error))
             elif isinstance(part, Unopened):
                 shut.append(f"{part.reason.value}: {part.detail}")
         return found, shut
@@ -167,47 +170,78 @@ def make_files(
     return made
 
 
-def generated(count: int, seed: int) -> int:
-    random_ = random.Random(seed)
-    skipped: Counter[str] = Counter()
-    tally: Counter[tuple[str, str, str]] = Counter()
-    differences = tested = 0
-    for batch in batches(sample(count, random_), skipped):
+@dataclass
+class Result:
+    """What came of comparing."""
+
+    signatures: int = 0
+    found: int = 0
+    """Files in which both found the signature that they were made for."""
+    tally: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+
+def compare_made(lines: Sequence[tuple[str, str]], random_: random.Random, result: Result) -> None:
+    """Make files for ``lines``, have both look at them, and add up what came of it."""
+    for batch in batches(lines, result.skipped):
         with tempfile.TemporaryDirectory(prefix="parity") as name:
-            work = Path(name)
-            definitions, files = work / "definitions", work / "files"
-            definitions.mkdir()
-            files.mkdir()
-            for suffix in READERS:
-                lines = [f"{text}\n" for kind, text, _ in batch if kind == suffix]
-                if lines:
-                    (definitions / f"sample{suffix}").write_text("".join(lines), "latin-1")
-            made = make_files(batch, files, random_, skipped)
-            tested += len({one.own for one in made})
-            theirs = clamscan(definitions, [one.path for one in made])
-            ours = Ours(definitions, work / "prepared")
-            for one in made:
-                mine, _ = ours.scan(one.path.read_bytes(), one.path.name)
-                other = theirs.get(one.path, set())
-                if mine == other:
-                    answer = "both" if one.own in mine else "neither"
-                    if one.kind == "match" and answer == "neither":
-                        print(f"neither finds what was made to match: {one.line[:200]}")
-                else:
-                    answer = "differs"
-                    differences += 1
-                    explain(one, mine, other)
-                tally[one.label, one.kind, answer] += 1
-        print(f"{tested} signatures, {sum(tally.values())} files, {differences} differ", flush=True)
-    table(tally)
-    for reason, times in skipped.most_common():
+            _compare_batch(batch, Path(name), random_, result)
+        print(
+            f"{result.signatures} signatures, {sum(result.tally.values())} files, "
+            f"{len(result.differences)} differ",
+            flush=True,
+        )
+
+
+def _compare_batch(
+    batch: Sequence[tuple[str, str, Signature]], work: Path, random_: random.Random, result: Result
+) -> None:
+    definitions, files = work / "definitions", work / "files"
+    definitions.mkdir()
+    files.mkdir()
+    for suffix in READERS:
+        lines = [f"{text}\n" for kind, text, _ in batch if kind == suffix]
+        if lines:
+            (definitions / f"sample{suffix}").write_text("".join(lines), "latin-1")
+    made = make_files(batch, files, random_, result.skipped)
+    result.signatures += len({one.own for one in made})
+    theirs = clamscan(definitions, [one.path for one in made])
+    ours = Ours(definitions, work / "prepared")
+    for one in made:
+        mine, shut = ours.scan(one.path.read_bytes(), one.path.name)
+        other = theirs.get(one.path, set())
+        if mine != other:
+            answer = "differs"
+            result.differences.append(explained(one, mine, other, shut))
+            print(result.differences[-1])
+        elif one.own in mine:
+            answer = "both"
+            result.found += 1
+        else:
+            answer = "neither"
+            if one.kind == "match":
+                print(f"neither finds what was made to match: {one.line[:200]}")
+        result.tally[one.label, one.kind, answer] += 1
+
+
+def generated(count: int, seed: int) -> None:
+    random_ = random.Random(seed)
+    result = Result()
+    compare_made(sample(count, random_), random_, result)
+    table(result.tally)
+    for reason, times in result.skipped.most_common():
         print(f"{times:7} {reason}")
-    return differences
 
 
-def explain(one: Made, mine: set[str], other: set[str]) -> None:
-    print(f"{one.path.name} ({one.label}, {one.kind}): ours alone {sorted(mine - other)}, "
-          f"theirs alone {sorted(other - mine)}\n    {one.line[:300]}")  # fmt: skip
+def explained(one: Made, mine: set[str], other: set[str], shut: list[str]) -> str:
+    where = f"{one.path.name} ({one.label}, {one.kind})"
+    return f"{where}: {said(mine, other, shut)}\n    {one.line[:300]}"
+
+
+def said(mine: set[str], other: set[str], shut: list[str]) -> str:
+    alone = f"ours alone {sorted(mine - other)}, theirs alone {sorted(other - mine)}"
+    return f"{alone}, not looked into: {shut[:3]}" if shut else alone
 
 
 def table(tally: Counter[tuple[str, str, str]]) -> None:
@@ -221,7 +255,7 @@ def table(tally: Counter[tuple[str, str, str]]) -> None:
 # --- real files -----------------------------------------------------------------------------------
 
 
-def real() -> int:
+def real() -> None:
     folders = [SHARED / "mail", SHARED / "clean", SHARED / "containers", TEST_FILES]
     files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()]
     with tempfile.TemporaryDirectory(prefix="parity") as name:
@@ -244,11 +278,9 @@ def real() -> int:
                 tally["the same, something found" if mine else "the same, nothing found"] += 1
                 continue
             tally["differ, a container stays shut" if shut else "differ"] += 1
-            print(f"{path}: ours alone {sorted(mine - other)}, "
-                  f"theirs alone {sorted(other - mine)}; shut: {shut[:3]}")  # fmt: skip
+            print(f"{path}: {said(mine, other, shut)}")
     for answer, times in sorted(tally.items()):
         print(f"{times:7} {answer}")
-    return tally["differ"]
 
 
 def main() -> None:

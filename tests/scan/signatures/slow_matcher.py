@@ -18,11 +18,11 @@ from mailward.scan.signatures.pattern import (
 )
 
 _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-# What clamscan 1.4.6 takes for each, found by trying all 256 bytes on either side.
-_NOT_BOUNDARY_LEFT = b"!\"#$%&'()*+,:;=>?[\\]^`{|}~\x7f" + _ALPHANUMERIC
-_NOT_BOUNDARY_RIGHT = b"\x00!#$%&()*+,.:;<?@[\\]^`{|}~\x7f" + _ALPHANUMERIC
-_NOT_LINE_LEFT = b"\t\x0b\x0c\r" + bytes(range(0x20, 0x80))
-_NOT_LINE_RIGHT = b"\x00" + _NOT_LINE_LEFT
+# What clamscan 1.4.6 takes for each, found by trying all 256 bytes on either side, as the beginning
+# and the end of a picture, which has no normalised form.
+_BOUNDARY_LEFT = b" -./<@_"
+_BOUNDARY_RIGHT = b"\n\r \"'-/=>_"
+_LINE = b"\n"
 
 
 def spans(pattern: Pattern, data: bytes) -> set[tuple[int, int]]:
@@ -96,8 +96,10 @@ def _edge(edge: Edge, data: bytes, start: int, end: int) -> bool:
     match edge.kind:
         case Class.NOT_ALPHANUMERIC:
             right = beside not in _ALPHANUMERIC
+        case Class.BOUNDARY if edge.left and edge.negated:
+            return beside not in _BOUNDARY_LEFT + _BOUNDARY_RIGHT
         case Class.BOUNDARY:
-            right = beside not in (_NOT_BOUNDARY_LEFT if edge.left else _NOT_BOUNDARY_RIGHT)
+            right = beside in (_BOUNDARY_LEFT if edge.left else _BOUNDARY_RIGHT)
         case Class.LINE:
-            right = beside not in (_NOT_LINE_LEFT if edge.left else _NOT_LINE_RIGHT)
+            right = beside in _LINE
     return right != edge.negated

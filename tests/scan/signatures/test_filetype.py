@@ -63,6 +63,14 @@ def test_a_message_is_mail_whatever_it_begins_with() -> None:
     assert identify(part.data, part).target is Target.MAIL
 
 
+def test_the_source_of_a_macro_is_matched_as_its_document_is() -> None:
+    document = Part("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Role.ATTACHMENT)
+    source = b'Attribute VB_Name = "M"\r\n'
+    macro = Part("a.doc/macro:M.vba", source, Role.MEMBER, "M.vba", parent=document)
+    assert identify(source, macro).target is Target.OLE2
+    assert identify(source, Part("a.txt", source, Role.FILE)).target is Target.TEXT
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [(b"word/", "WORD"), (b"xl/", "XL"), (b"ppt/", "PPT")],

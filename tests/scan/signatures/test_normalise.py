@@ -21,6 +21,7 @@ from mailward.scan.signatures.normalise import TEXT_MAX_BYTES, text, views
         (b'a<b c="x>y">d', b'a<b c="x>y">d'),
         (b'<b c="x"d="y">e', b'<b c="x" d="y">e'),
         (b'<b c="x"/>z', b'<b c="x" />z'),
+        (b'<b c="x="48">z', b'<b c="x=" 48">z'),
         (b"<b c=x/>z", b"<b c=x/>z"),
         (b'<b "x>y">z', b'<b "x>y">z'),
         (b"<b c=\"x 'y', 'z'\">w", b'<b c="x "y", \'z\'">w'),

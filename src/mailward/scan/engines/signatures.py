@@ -18,7 +18,7 @@ from mailward.scan.engine import Hit, Preparation, Source
 from mailward.scan.engines.hash_table import ALGORITHMS, NAMES_FILE, Names, Table, table_file
 from mailward.scan.part import Part
 from mailward.scan.processor import processor
-from mailward.scan.signatures import executable, filetype, reading, sealed
+from mailward.scan.signatures import executable, reading, sealed
 from mailward.scan.signatures.digests import Of
 from mailward.scan.signatures.evaluation import Evaluator
 from mailward.scan.signatures.filetype import Target
@@ -27,11 +27,13 @@ from mailward.scan.signatures.prepared_files import (
     INDEX_FILE,
     LINES_FILE,
     SUFFIXES,
+    SURROUNDINGS_FILE,
     UNWANTED_MARK,
 )
 from mailward.scan.signatures.sealed import Sealed
 from mailward.scan.signatures.signature import Signature
 from mailward.scan.signatures.subject import Subject
+from mailward.scan.signatures.surroundings import Surroundings
 from mailward.scan.signatures.views import Containers, views
 
 _EVALUATORS_MAX = 4096
@@ -78,6 +80,8 @@ class SignaturesDetector:
         index = json.loads(opened(closing(Sealed(prepared / INDEX_FILE))).slice(0))
         self._groups = {int(group): places for group, places in index["groups"].items()}
         self._lines = opened(closing(Sealed(prepared / LINES_FILE)))
+        with closing(Sealed(prepared / SURROUNDINGS_FILE)) as kept:
+            self._surroundings = Surroundings(kept.slice(0))
         self._pieces = {
             (target, container): opened(closing(Pieces(prepared, (target, container))))
             for target, container in index["scopes"]
@@ -92,7 +96,7 @@ class SignaturesDetector:
         """All signatures that match the part in one of its forms. Raises ScanTimeoutError."""
         deadline = time.monotonic() + timeout_s
         found = dict.fromkeys(self._by_digest(part.data, Of.FILE))
-        kind = filetype.identify(part.data, part)
+        kind = self._surroundings.types.identify(part.data, part)
         if kind.target is Target.PE:
             found |= dict.fromkeys(self._by_section(part.data))
         containers = self._containers.of(part)
@@ -100,6 +104,7 @@ class SignaturesDetector:
             subject = Subject(view.data, deadline, lambda: executable.parse(part.data), containers)
             for hit in self._by_content(subject, view.targets):
                 found[hit] = None
+        found |= dict.fromkeys(self._surroundings.hits(part, kind, containers))
         if found and self._by_digest(part.data, Of.FALSE_POSITIVE):
             return []
         return list(found)

@@ -12,7 +12,7 @@ from pathlib import Path
 from mailward.definitions.model import ShardKind
 from mailward.scan.engine import Preparation, Source
 from mailward.scan.engines.hash_build import build as build_tables
-from mailward.scan.signatures import digests, piece_build, reading, sealed
+from mailward.scan.signatures import digests, piece_build, reading, sealed, surroundings
 from mailward.scan.signatures.anchors import Anchor, anchors
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
 from mailward.scan.signatures.evaluation import compile_regex
@@ -21,6 +21,7 @@ from mailward.scan.signatures.prepared_files import (
     INDEX_FILE,
     LETTERS,
     LINES_FILE,
+    SURROUNDINGS_FILE,
     UNWANTED_MARK,
 )
 from mailward.scan.signatures.reading import Ignored, Line, Tally
@@ -69,6 +70,7 @@ class _Builder:
         self._tally = tally
         self._ignored = ignored
         self._lines = bytearray()
+        self._surroundings = bytearray()
         self._seen: set[str] = set()
         self._anchors: dict[Scope, list[tuple[int, Anchor]]] = defaultdict(list)
         self._groups: dict[int, list[int]] = defaultdict(list)
@@ -84,6 +86,8 @@ class _Builder:
                     of = digests.KINDS.get(line.suffix)
                     if of is not None:
                         self._add_digest(line, of, file.write)
+                    elif line.suffix in surroundings.SUFFIXES:
+                        self._add_surrounding(line)
                     elif (signature := reading.body(line, self._tally)) is not None:
                         bodies.append((line, signature))
                 self._add(bodies)
@@ -100,6 +104,20 @@ class _Builder:
                 self._tally.unsupported["ignored by the set itself"] += 1
                 return
             write(f"{digest}:{size}:{_marked(name, line.suffix)}\n")
+            self._tally.active[line.suffix[1:]] += 1
+
+    def _add_surrounding(self, line: Line) -> None:
+        try:
+            name = surroundings.check(line.suffix, line.text)
+        except MalformedError as e:
+            self._tally.refuse(line, str(e))
+        except UnsupportedError as e:
+            self._tally.unsupported[str(e)] += 1
+        else:
+            if self._ignored.has(name, line):
+                self._tally.unsupported["ignored by the set itself"] += 1
+                return
+            self._surroundings += surroundings.written(line.suffix, line.text)
             self._tally.active[line.suffix[1:]] += 1
 
     def _add(self, bodies: list[tuple[Line, Signature]]) -> None:
@@ -131,6 +149,7 @@ class _Builder:
         for scope, several in sorted(self._anchors.items()):
             piece_build.write(self._into, scope, several)
         sealed.write(self._into / LINES_FILE, bytes(self._lines))
+        sealed.write(self._into / SURROUNDINGS_FILE, bytes(self._surroundings))
         temporary = self._into / _DIGESTS_FILE
         build_tables([Source(_DIGESTS_FILE, ShardKind.HASHES, temporary)], self._into)
         temporary.unlink()

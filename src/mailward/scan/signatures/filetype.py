@@ -78,6 +78,10 @@ class FileType:
 
 
 _MAIL = FileType("CL_TYPE_MAIL", Target.MAIL)
+_MACRO = FileType("CL_TYPE_MSOLE2", Target.OLE2)
+"""The source of a macro: ClamAV matches it as part of the document that it came out of."""
+_MACRO_BEGINNING = b"Attribut"
+_COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SFX_SUFFIX = "SFX"
 _LATER_WINS = {"CL_TYPE_HTML": 1, "CL_TYPE_MAIL": 2, "CL_TYPE_MSEXE": 3}
 """Of several magics further down in the same file; ClamAV goes by the order of its type numbers."""
@@ -126,6 +130,8 @@ class FileTypes:
         begins with, where ClamAV knows some headers only."""
         if part is not None and part.role is Role.MESSAGE:
             return _MAIL
+        if part is not None and _is_macro(data, part):
+            return _MACRO
         head = data[:HEAD_BYTES]
         name = self._by_magic(head)
         if name == "CL_TYPE_ZIP":
@@ -158,6 +164,14 @@ class FileTypes:
         if rank < 0 and has_html(head.replace(b"\0", b"")) and (b"\0" in head):
             return "CL_TYPE_HTML_UTF16" if _is_utf16_html(head) else name
         return best
+
+
+def _is_macro(data: bytes, part: Part) -> bool:
+    return (
+        data.startswith(_MACRO_BEGINNING)
+        and part.parent is not None
+        and part.parent.data.startswith(_COMPOUND_FILE)
+    )
 
 
 def has_html(data: bytes, start: int = 0) -> bool:

@@ -38,7 +38,8 @@ _NAMED = {name.encode(): code for name, code in name2codepoint.items()} | {b"apo
 _ATTRIBUTE = re.compile(rb" ?=(" + _VALUE + rb")([^ >])?")
 _UNUSUAL = (b"'", b"&", b"= ", b" =")
 _GLUED = re.compile(rb"\"(?<=[^= ]\")[^ >\0]")
-"""Both make a tag worth a look at its attributes; few have any of it."""
+_GLUED_VALUE = re.compile(rb"=\"[^\" \0]*=\"(?=[^ >\0])")
+"""Each makes a tag worth a look at its attributes; few have any of it."""
 _CLOSED_AT_ONCE = re.compile(rb"(=\"[^\" \0]*\")/>(?=\0)")
 _DATA = re.compile(rb"=\"data:[^\" \0]*\"? ?")
 """A file within an address (RFC 2397): ClamAV takes it out."""
@@ -121,7 +122,7 @@ def _tags(tags: list[bytes]) -> list[bytes]:
     joined = b"\0".join(tags) + b"\0"
     if b"<!" in joined:
         joined = re.sub(rb"<![^\0]*", b"", joined)
-    glued = _GLUED.search(joined) is not None
+    glued = any(found.search(joined) for found in (_GLUED, _GLUED_VALUE))
     if glued or any(sign in joined for sign in _UNUSUAL):
         joined = b"\0".join(
             [
@@ -147,7 +148,7 @@ def _is_unusual(tag: bytes, *, glued: bool) -> bool:
         or b"&" in tag
         or b"= " in tag
         or b" =" in tag
-        or (glued and _GLUED.search(tag) is not None)
+        or (glued and any(found.search(tag) for found in (_GLUED, _GLUED_VALUE)))
     )
 
 

@@ -286,9 +286,9 @@ def _option(text: str) -> tuple[Literal | Masked, ...]:
 
 
 def wide(pattern: Pattern) -> Pattern:
-    """A NUL after every byte, wildcards too, as clamscan 1.4.6 does it (modifier ``w``).
+    """A NUL after every byte, ``??`` too, as clamscan 1.4.6 does it (modifier ``w``).
 
-    The documentation says that wildcards stay as they are.
+    The documentation says that wildcards stay as they are; gaps do.
     """
     return replace(pattern, segments=tuple(_wide_segment(s) for s in pattern.segments))
 
@@ -313,7 +313,7 @@ def _wide_segment(segment: Segment) -> Segment:
             widened = tuple(_wide_option(option) for option in element.options)
             elements.append(Choice(widened, element.negated))
         elif isinstance(element, Skip):
-            elements.append(Skip(2 * element.least, 2 * element.least))
+            elements.append(element)
         else:
             for piece in _wide_option((element,)):
                 _append(elements, piece)

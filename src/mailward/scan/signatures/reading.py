@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from mailward.errors import FormatError
 from mailward.scan.engine import NAMED_MAX, Refused, Source
-from mailward.scan.signatures import digests, extended, logical
+from mailward.scan.signatures import digests, extended, logical, surroundings
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
 from mailward.scan.signatures.signature import LINE_MAX_BYTES, Signature
 
@@ -29,6 +29,9 @@ IGNORED = frozenset({".ign", ".ign2"})
 UNWANTED = frozenset({".hdu", ".hsu", ".ldu", ".mdu", ".msu", ".ndu"})
 """Of potentially unwanted applications: what they find is suspicious."""
 
+KNOWN = frozenset({*BODIES, *digests.KINDS}) | IGNORED | surroundings.SUFFIXES
+"""The formats whose lines are read."""
+
 WITHOUT_SIGNATURES = frozenset({".cfg", ".info"})
 """About a set, not in it."""
 
@@ -37,15 +40,10 @@ ONE_PROGRAM = ".cbc"
 
 UNSUPPORTED = {
     ".cbc": "bytecode",
-    ".cdb": "container metadata (.cdb)",
     ".crb": "certificates of programs (.crb)",
-    ".ftm": "file types (.ftm)",
-    ".gdb": "addresses in mail (.gdb)",
     ".idb": "icons (.idb)",
     ".imp": "imported functions (.imp)",
-    ".pdb": "names in links (.pdb)",
     ".pwdb": "passwords of archives (.pwdb)",
-    ".wdb": "names in links (.wdb)",
 }
 
 _SHOWN_MAX = 100
@@ -97,7 +95,7 @@ def lines(sources: Sequence[Source], tally: Tally) -> Iterator[Line]:
         suffix = suffix_of(source)
         if suffix in WITHOUT_SIGNATURES:
             continue
-        known = suffix in BODIES or suffix in digests.KINDS or suffix in IGNORED
+        known = suffix in KNOWN
         if suffix == ONE_PROGRAM:
             tally.unsupported[UNSUPPORTED[suffix]] += source.path.stat().st_size > 0
             continue

@@ -21,17 +21,16 @@ from mailward.scan.signatures.pattern import (
 from mailward.scan.signatures.subject import Subject
 
 _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_FORBIDDEN = {
-    (Class.NOT_ALPHANUMERIC, True): _ALPHANUMERIC,
-    (Class.NOT_ALPHANUMERIC, False): _ALPHANUMERIC,
-    (Class.BOUNDARY, True): b"!\"#$%&'()*+,:;=>?[\\]^`{|}~\x7f" + _ALPHANUMERIC,
-    (Class.BOUNDARY, False): b"\x00!#$%&()*+,.:;<?@[\\]^`{|}~\x7f" + _ALPHANUMERIC,
-    (Class.LINE, True): b"\t\x0b\x0c\r" + bytes(range(0x20, 0x80)),
-    (Class.LINE, False): b"\x00\t\x0b\x0c\r" + bytes(range(0x20, 0x80)),
+_BESIDE = {
+    (Class.BOUNDARY, True): b" -./<@_",
+    (Class.BOUNDARY, False): b"\n\r \"'-/=>_",
+    (Class.LINE, True): b"\n",
+    (Class.LINE, False): b"\n",
 }
-"""Bytes that must not stand beside a segment, by class and side (True: before it): as clamscan
-1.4.6 has it, found by giving it all 256 on either side. ``(B)`` and ``(L)`` take more than the
-documentation says."""
+"""Bytes that may stand beside a segment, by class and side (True: before it): as clamscan 1.4.6 has
+it, found by giving it all 256 on either side in a file that has no normalised form."""
+_NO_BOUNDARY = (Class.BOUNDARY, True)
+"""Negated, it forbids what may stand on either side."""
 
 _NARROW = 64
 """Places: so few are tried one by one, whatever is in the file."""
@@ -153,10 +152,23 @@ def _edge(edge: Edge) -> bytes:
         if edge.negated:
             return rb"(?:\A|(?<=%b))" % word if edge.left else rb"(?:\Z|(?=%b))" % word
         return b"(?<!%b)" % word if edge.left else b"(?!%b)" % word
-    forbidden = _FORBIDDEN[edge.kind, edge.left]
-    if edge.negated:
-        forbidden = bytes(byte for byte in range(256) if byte not in forbidden)
+    forbidden = _forbidden(edge)
     return (b"(?<!%b)" if edge.left else b"(?!%b)") % (b"(?-i:" + _one_of(forbidden) + b")")
+
+
+def _forbidden(edge: Edge) -> bytes:
+    if edge.kind is Class.NOT_ALPHANUMERIC:
+        return _all_but(_ALPHANUMERIC) if edge.negated else _ALPHANUMERIC
+    beside = _BESIDE[edge.kind, edge.left]
+    if not edge.negated:
+        return _all_but(beside)
+    if (edge.kind, edge.left) == _NO_BOUNDARY:
+        return bytes({*beside, *_BESIDE[Class.BOUNDARY, False]})
+    return beside
+
+
+def _all_but(these: bytes) -> bytes:
+    return bytes(byte for byte in range(256) if byte not in these)
 
 
 def _one_of(these: bytes) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.part import Part
-from mailward.scan.signatures import filetype
+from mailward.scan.signatures import filetype, normalise
 from mailward.scan.signatures.filetype import FileType, Target
 
 
@@ -17,15 +17,10 @@ class View:
 
 
 def views(part: Part, kind: FileType) -> Iterator[View]:
-    """The part as it is, then as ClamAV normalises it."""
-    if kind.target in (Target.ANY, Target.TEXT):
-        yield View(part.data, (Target.ANY,))
-    else:
-        yield View(part.data, (Target.ANY, kind.target))
-    if kind.target is Target.TEXT:
-        yield View(part.data.lower(), (Target.ANY, Target.TEXT))
-    if kind.target is Target.HTML or kind.html_inside:
-        yield View(part.data.lower(), (Target.ANY, Target.HTML))
+    """What ``normalise`` makes of it, each also for signatures of any target."""
+    for view in normalise.views(part.data, kind):
+        targets = (Target.ANY,) if view.target is Target.ANY else (Target.ANY, view.target)
+        yield View(view.data, targets)
 
 
 class Containers:

@@ -17,7 +17,16 @@ from mailward.scan.signatures import expression as logic
 from mailward.scan.signatures.examples import programs, regex_example
 from mailward.scan.signatures.filetype import Target
 from mailward.scan.signatures.offsets import Base, Offset
-from mailward.scan.signatures.pattern import Choice, Element, Literal, Masked, Pattern, Skip
+from mailward.scan.signatures.pattern import (
+    Choice,
+    Class,
+    Edge,
+    Element,
+    Literal,
+    Masked,
+    Pattern,
+    Skip,
+)
 from mailward.scan.signatures.signature import Body, Compare, Range, Regex, Signature
 
 FILE_MAX_BYTES = 1 << 20
@@ -164,13 +173,17 @@ def render(pattern: Pattern, random_: random.Random, *, textual: bool = False) -
             gap = pattern.gaps[number - 1]
             most = gap.least + 3 if gap.most is None else min(gap.most, gap.least + 3)
             made += _filling(random_.randint(gap.least, most), random_, textual=textual)
-        made += b"\n" * any(edge.left for edge in segment.edges)
+        made += b"".join(_beside(edge) for edge in segment.edges if edge.left)
         for element in segment.elements:
             made += _element(element, random_, textual=textual)
-        made += b"\n" * any(not edge.left for edge in segment.edges)
+        made += b"".join(_beside(edge) for edge in segment.edges if not edge.left)
         if len(made) > FILE_MAX_BYTES:
             raise ImpossibleError("a file of more than a megabyte")
     return bytes(made)
+
+
+def _beside(edge: Edge) -> bytes:
+    return b"\n" if (edge.kind is Class.LINE) != edge.negated else b" "
 
 
 def _element(element: Element, random_: random.Random, *, textual: bool) -> bytes:
@@ -262,6 +275,8 @@ def _file(signature: Signature, wanted: Counter[int], random_: random.Random) ->
                 raise ImpossibleError("a place outside of the file")
             made.extend(bytes(max(0, at + len(piece) - len(made))))
             made[at : at + len(piece)] = piece
+    if target is Target.OLE2 and not made.startswith(_BEGINNINGS[target][:8]):
+        raise ImpossibleError("it is for macros, which documents hold compressed")
     for piece in plan.floating:
         made += separator + piece
     made += separator

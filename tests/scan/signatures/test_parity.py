@@ -1,0 +1,75 @@
+"""The same verdicts as clamscan on files made from signatures: a little of benchmarks/parity.py."""
+
+import random
+import shutil
+
+import pytest
+
+from benchmarks import parity
+from mailward.scan.signatures.examples.make import examples
+from mailward.scan.signatures.signature import Signature
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(shutil.which("clamscan") is None, reason="clamscan is not installed"),
+]
+
+LINES = {
+    ".ndb": [
+        "A0:0:*:4d61696c??61726420{2-4}74657374",
+        "A1:0:10:4d61696c77617264",
+        "A2:0:EOF-30,10:4d61696c77617264",
+        "A3:1:EP+3:e8aabbccdd",
+        "A4:1:S1+16,8:deadbeef01",
+        "A5:1:SL+4:deadbeef02",
+        "A6:1:SE0:deadbeef03",
+        "A7:3:*:3c6120687265663d22687474703a2f2f6576696c2e74657374223e636c69636b",
+        "A8:4:*:5375626a6563743a20596f7520776f6e",
+        "A9:6:EP+0:31c040cd80",
+        "A10:7:*:706f7765727368656c6c202d656e63",
+        "A11:9:*:cafed00d*feedbead",
+        "A12:10:*:2f4a617661536372697074(20|28|3c)617070",
+        "A13:0:*:4d61!(41|42)6c6d[3-5]77",
+        "A14:0:*:(B)4d61696c77617264(B)",
+        "A15:0:*:4d6?696c7?617264{-5}656e64{3-}6c617374",
+    ],
+    ".ldb": [
+        "B0;Engine:51-255,Target:0;0&1;4d61696c;77617264",
+        "B1;Engine:51-255,Target:0;(0|1)&2>2;4d61696c;77617264;6162636465",
+        "B2;Engine:51-255,Target:0;0=2&1<3;4d61696c;77617264",
+        "B3;Engine:51-255,Target:0;(0|1|2)>2,2;4d61696c;77617264;6162636465",
+        "B4;Engine:51-255,Target:0;0;6d61696c77617264::iwa",
+        "B5;Engine:51-255,Target:0;0;6d61696c{2}77617264::w",
+        "B6;Engine:51-255,Target:0;0&1;6d61696c77617264;0/ward[0-9]{3}x?y/i",
+        "B7;Engine:51-255,Target:1,NumberOfSections:3-3;0&1;EP+0:e8000000;S2+0:6162636465",
+        "B8;Engine:51-255,Target:0,FileSize:500-900;0;6d61696c77617264",
+        "B9;Engine:51-255,Target:0,Container:CL_TYPE_ZIP;0;6d61696c77617264",
+        "B10;Engine:51-255,Target:0;0&1;6d61696c77617264;0(>>10#ib2#>256)",
+        "B11;Engine:51-255,Target:0;0&(1|(2&3));6d61696c;77617264;6162636465;6667686970::f",
+    ],
+}
+
+
+def test_signatures_of_every_kind_find_what_clamscan_finds() -> None:
+    lines = [(suffix, line) for suffix, several in LINES.items() for line in several]
+    result = parity.Result()
+    parity.compare_made(lines, random.Random(1), result)
+    assert result.differences == []
+    assert sum(result.skipped.values()) == 0
+    assert result.found >= len(lines)
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("shared")
+def test_a_sample_of_public_signatures_finds_what_clamscan_finds() -> None:
+    random_ = random.Random(2)
+    result = parity.Result()
+    parity.compare_made(parity.sample(300, random_), random_, result)
+    assert result.differences == []
+    assert result.signatures > 250
+
+
+def test_near_misses_of_every_kind_are_made() -> None:
+    signature: Signature = parity.READERS[".ndb"]("A:0:20,4:4d61696c{3-5}77617264")
+    kinds = {e.kind for e in examples(signature, random.Random(3))}
+    assert kinds == {"match", "byte", "gap", "offset", "missing"}

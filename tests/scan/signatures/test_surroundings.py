@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from mailward.definitions.model import ShardKind
+from mailward.scan.engine import Hit, Preparation, Source
+from mailward.scan.engines.signatures import SignaturesEngine
+from mailward.scan.part import Part, Role
+from mailward.scan.signatures.phishing import SPOOFED
+
+PAGE = b'<html><a href="http://evil.test">www.example.com</a>'
+MESSAGE = Part("message", b"From: a\n\n", Role.MESSAGE)
+ARCHIVE = Part("message/a.zip", b"PK\x03\x04", Role.ATTACHMENT, "a.zip", parent=MESSAGE)
+
+
+class Prepared:
+    def __init__(self, folder: Path, files: dict[str, str]) -> None:
+        sources = []
+        for name, text in files.items():
+            path = folder / name
+            path.write_text(text)
+            sources.append(Source(name, ShardKind.CLAMAV, path))
+        into = folder / "prepared"
+        into.mkdir()
+        engine = SignaturesEngine()
+        self.preparation: Preparation = engine.prepare(sources, into)
+        self._detector = engine.load(into)
+
+    def scan(self, part: Part) -> list[Hit]:
+        return list(self._detector.scan(part, 5))
+
+
+def test_a_link_in_a_mail_that_shows_an_imitated_host_is_suspicious(tmp_path: Path) -> None:
+    prepared = Prepared(
+        tmp_path, {"a.pdb": "H:example.com\n", "a.wdb": "M:good.test:example.com\n"}
+    )
+    body = Part("message/1", PAGE, Role.BODY, parent=MESSAGE)
+    assert prepared.scan(body) == [Hit(SPOOFED, suspicious=True)]
+    good = Part("message/1", PAGE.replace(b"evil", b"good"), Role.BODY, parent=MESSAGE)
+    assert prepared.scan(good) == []
+    assert prepared.scan(Part("file", PAGE, Role.FILE)) == []  # no mail
+    assert prepared.preparation.kinds == {"pdb": 1, "wdb": 1}
+
+
+def test_a_member_that_a_container_rule_asks_for_is_found(tmp_path: Path) -> None:
+    rules = "Bad.Name:CL_TYPE_ZIP:*:\\.exe$:*:3:*:*:*:*\nOther:CL_TYPE_RAR:*:exe:*:*:*:*:*:*\n"
+    prepared = Prepared(tmp_path, {"a.cdb": rules})
+    member = Part("message/a.zip/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    assert prepared.scan(member) == [Hit("Bad.Name")]
+    longer = Part("message/a.zip/x.exe", b"abcd", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    assert prepared.scan(longer) == []
+
+
+def test_a_rule_that_the_set_ignores_is_not_used(tmp_path: Path) -> None:
+    files = {"a.cdb": "Bad:*:*:exe:*:*:*:*:*:*\n", "a.ign2": "Bad\n"}
+    prepared = Prepared(tmp_path, files)
+    member = Part("message/a.zip/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    assert prepared.scan(member) == []
+
+
+def test_a_table_of_file_types_decides_which_signatures_are_for_a_part(tmp_path: Path) -> None:
+    files = {
+        "a.ftm": "0:0:5858:Ours:CL_TYPE_ANY:CL_TYPE_GRAPHICS\n",
+        "a.ndb": "Picture:5:*:6162636465\n",
+    }
+    assert Prepared(tmp_path, files).scan(Part("file", b"XXabcde", Role.FILE)) == [Hit("Picture")]
+
+
+@pytest.mark.parametrize("name", ["a.pdb", "a.wdb", "a.gdb", "a.cdb", "a.ftm"])
+def test_a_malformed_line_is_named_and_the_others_are_used(tmp_path: Path, name: str) -> None:
+    good = {
+        "a.pdb": "H:a.com",
+        "a.wdb": "M:a.com:b.com",
+        "a.gdb": "S:P:01234567",
+        "a.cdb": "A:*:*:x:*:*:*:*:*:*",
+        "a.ftm": "0:0:5858:x:CL_TYPE_ANY:CL_TYPE_GRAPHICS",
+    }[name]
+    prepared = Prepared(tmp_path, {name: f"{good}\nnonsense\n"})
+    assert prepared.preparation.signatures == 1
+    assert [(r.shard, r.line) for r in prepared.preparation.refused] == [(name, 2)]
