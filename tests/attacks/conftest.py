@@ -8,7 +8,9 @@ import pytest
 
 from mailward.fetch import backoff
 from mailward.publish.repository import Publisher
-from tests.attacks.faults import Computer, Hostile, World, make_world
+from mailward.update import trial
+from mailward.update.agent import Result
+from tests.attacks.faults import Computer, Hostile, Proved, World, make_world
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +48,20 @@ def quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def proved(faults_world: World, tmp_path_factory: pytest.TempPathFactory) -> Proved:
+    computer = Computer(faults_world, tmp_path_factory.mktemp("proved"))
+    assert computer.refresh().result is Result.ACTIVATED
+    active = computer.store.active()
+    assert active is not None
+    assert active.trial is not None
+    return Proved(active.trial, active.prepared)
+
+
+@pytest.fixture
+def quick_trial(proved: Proved, monkeypatch: pytest.MonkeyPatch) -> Proved:
+    """The trial gives at once what it gave before; a kill or a fault loses nothing to the cache."""
+    monkeypatch.setattr(trial, "run", proved.run)
+    return proved

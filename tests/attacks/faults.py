@@ -23,7 +23,7 @@ import pytest
 from mailward import main
 from mailward.cli.status import gather
 from mailward.config import Config, ScanSettings
-from mailward.definitions.model import Channel, Level, Version
+from mailward.definitions.model import Channel, Level, Manifest, Shard, Trial, Version
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
 from mailward.publish import quality
@@ -35,7 +35,7 @@ from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.scanner import Scanner
 from mailward.testing import EICAR
-from mailward.update.agent import Outcome, Result
+from mailward.update.agent import Agent, Outcome, Result
 
 _BETWEEN_SCANS_S = 0.005
 _LATER = timedelta(hours=80)
@@ -167,12 +167,19 @@ class Computer:
     def config(self, **update: object) -> Config:
         return config_of(self.world, self.state, self.address, self.channel, **update)
 
+    def agent(self, **update: object) -> Agent:
+        return main.agent(self.config(**update))
+
     def refresh(self, *, check_only: bool = False, **update: object) -> Outcome:
-        return main.agent(self.config(**update)).refresh(self.channel, check_only=check_only)
+        return self.agent(**update).refresh(self.channel, check_only=check_only)
 
     def status(self, at: datetime | None = None) -> dict[str, Any]:
         """What `mailward status` says."""
         return gather(self.config(), at or datetime.now(UTC))
+
+    def later(self) -> dict[str, Any]:
+        """What it says if nothing happens until a channel is stale."""
+        return self.status(datetime.now(UTC) + _LATER)
 
     def withstands(
         self,
@@ -202,9 +209,13 @@ class Computer:
         assert re.search(words, told["last_result"]), told["last_result"]
         assert not re.search(r"\b_\w+\(| at 0x", told["last_result"]), "words, not our classes"
         assert told["unknown_since"] is not None
-        later = self.status(datetime.now(UTC) + _LATER)
+        later = self.later()
         assert later["stale"]
         assert any(re.search(words, alert) for alert in later["alerts"]), later["alerts"]
+
+    def tree(self) -> set[str]:
+        """Every file and folder that the computer has."""
+        return {str(path.relative_to(self.state)) for path in self.state.rglob("*")}
 
     def active(self) -> Version | None:
         active = self.store.active()
@@ -215,6 +226,18 @@ class Computer:
         self.address = address or self.world.public.as_uri()
         with self.scanning() as scans:
             assert self.refresh().result is Result.ACTIVATED
+        assert scans.failed == []
+        assert self.active() == self.world.new
+        assert self.status()["alerts"] == []
+
+    def recovers_or_has_recovered(self) -> None:
+        """As ``recovers``; the update that was in trouble may have succeeded all the same."""
+        if self.active() == self.world.old:
+            self.recovers()
+            return
+        self.refresh()
+        with self.scanning() as scans:
+            pass
         assert scans.failed == []
         assert self.active() == self.world.new
         assert self.status()["alerts"] == []
@@ -231,6 +254,25 @@ class Computer:
         finally:
             scans.stop.set()
             thread.join()
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What a real trial of the new set left, so that all other steps can be tried often."""
+
+    result: Trial
+    prepared: Path
+
+    def run(
+        self,
+        manifest: Manifest,
+        shards: list[tuple[Shard, Path]],
+        prepared: Path,
+        settings: object,
+        before: Path | None = None,
+    ) -> Trial:
+        shutil.copytree(self.prepared, prepared, dirs_exist_ok=True)
+        return self.result
 
 
 class Scans:

@@ -108,8 +108,8 @@ def test_a_full_disk_is_told_before_an_update_fails_on_it(
     activate(store, V1)
     full = Store(store.folder, StoreSettings(min_free_bytes=2**62))
     told = alarms.found(OFF, full, tmp_path, datetime.now(UTC))
-    assert list(told) == [Alarm.DISK_FULL]
-    assert "store.min_free_bytes" in told[Alarm.DISK_FULL]
+    assert list(told) == [Alarm.DISK]
+    assert "store.min_free_bytes" in told[Alarm.DISK]
 
 
 def test_damage_is_told_with_what_to_do(store: Store, found: Found) -> None:
@@ -136,5 +136,5 @@ def test_a_lost_shard_of_the_active_set_is_told(store: Store, found: Found) -> N
 def test_only_some_alerts_say_that_the_computer_is_not_protected() -> None:
     assert alarms.leaves_unprotected("stale rapid")
     assert alarms.leaves_unprotected("no definitions")
-    assert not alarms.leaves_unprotected("disk full")
+    assert not alarms.leaves_unprotected("disk")
     assert not alarms.leaves_unprotected("rolled back")

@@ -19,7 +19,7 @@ from mailward.errors import FormatError, TrialError
 from mailward.scan.engines import all_engines
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet
-from mailward.scan.proof import known_good_messages, limit, run_child
+from mailward.scan.proof import known_good_messages, limit, read_job, run_child
 from mailward.scan.sandbox import confine
 from mailward.scan.scanner import Scanner
 
@@ -50,7 +50,7 @@ def measure(
 
 
 def _child_main() -> None:
-    job = json.loads(sys.stdin.buffer.read())
+    job = read_job()
     limit(job["memory_bytes"], job["timeout_s"], 0)
     confine()
     try:

@@ -7,6 +7,8 @@ with JSON on standard output. What it prepared stays below ``into``, ready to be
 """
 
 import base64
+import ctypes
+import errno
 import json
 import os
 import resource
@@ -24,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mailward.config import ScanSettings
 from mailward.definitions.model import NO_SIGNATURES, EngineTrial, RefusedSignature, ShardKind
-from mailward.errors import FormatError, TrialError
+from mailward.errors import FormatError, StoreError, TemporaryError, TrialError
 from mailward.scan import known_good as built_in
 from mailward.scan.engine import Source
 from mailward.scan.engines import all_engines
@@ -48,6 +50,13 @@ _FILE_FACTOR = 8
 """To the set: prepared files may be larger than the shards they are made of."""
 _ANSWER_MAX_BYTES = 64 * 1024 * 1024
 _PROBE_TIMEOUT_S = 20.0
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT})
+"""Errors that are the computer's and not the set's: no room, a broken disk, a file taken away."""
+_PR_SET_PDEATHSIG = 1
+"""Linux, prctl(2)."""
+_STOPPED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""How a service manager ends what belongs to a service, the children too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ def prove(
 
     ``known_good``: files or folders of the administrator's or publisher's own, beside the built-in
     messages. ``memory_bytes``: of private memory of the child. Raises TrialError when the child
-    crashes, hangs, goes over a limit, or finds a whole shard bad.
+    crashes, hangs, goes over a limit, or finds a whole shard bad; StoreError or TemporaryError when
+    it could not be done, which says nothing about the set.
     """
     job = {
         "sources": [[s.name, s.kind.value, str(s.path.absolute())] for s in sources],
@@ -115,7 +125,8 @@ def prove(
 
 
 def run_child(module: str, job: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """Hand ``job`` to a child that runs ``module``; what it answers. Raises TrialError."""
+    """Hand ``job`` to a child that runs ``module``; what it answers. Raises as ``prove``."""
+    job = job | {"parent": os.getpid()}
     child = subprocess.Popen(  # noqa: S603 (modules of ours)
         # -P: the current folder is no place to import from.
         [sys.executable, "-P", "-m", module],
@@ -134,6 +145,8 @@ def run_child(module: str, job: dict[str, Any], timeout_s: float) -> dict[str, A
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
+    if -child.returncode in _STOPPED:
+        raise TemporaryError("the trial was stopped from outside; it is done again")
     if child.returncode != 0:
         raise TrialError(f"the trial's child process {_death(child.returncode, err)}")
     if len(out) > _ANSWER_MAX_BYTES:
@@ -144,6 +157,8 @@ def run_child(module: str, job: dict[str, Any], timeout_s: float) -> dict[str, A
         raise TrialError("the trial's child process gave no answer that can be read") from e
     if not isinstance(answer, dict):
         raise TrialError("the trial's child process gave no answer that can be read")
+    if "disk" in answer:
+        raise StoreError(f"the trial cannot be done: {answer['disk']}")
     if "bad" in answer:
         raise TrialError(f"the set cannot be used: {answer['bad']}")
     return answer
@@ -160,7 +175,7 @@ def _death(returncode: int, err: bytes) -> str:
 
 
 def _child_main() -> None:
-    job = json.loads(sys.stdin.buffer.read())
+    job = read_job()
     began = time.perf_counter()
     sources = [Source(name, ShardKind(kind), Path(path)) for name, kind, path in job["sources"]]
     into = Path(job["into"])
@@ -171,10 +186,24 @@ def _child_main() -> None:
         answer = _prove(sources, into, [Path(p) for p in job["known_good"]])
     except FormatError as e:
         answer = {"bad": str(e)}
+    except OSError as e:
+        if e.errno not in _DISK:
+            raise
+        answer = {"disk": str(e)}
     else:
         answer["duration_ms"] = (time.perf_counter() - began) * 1000
         answer["confinement"] = asdict(confinement)
     json.dump(answer, sys.stdout)
+
+
+def read_job() -> dict[str, Any]:
+    """What ``run_child`` handed over. This process ends with the one that did: nobody else would
+    end it, or wait for its answer."""
+    job: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != job["parent"]:
+        sys.exit("nobody waits for this trial any more")
+    return job
 
 
 def limit(memory_bytes: int, timeout_s: float, file_bytes: int) -> None:

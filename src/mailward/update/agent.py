@@ -117,11 +117,12 @@ class Agent:
             try:
                 return visit.look(root) if check_only else visit.refresh(root)
             except (MailwardError, OSError) as e:
+                error = StoreError(f"the system refuses: {e}") if isinstance(e, OSError) else e
                 # S5: all that changes
-                writer.note("failed", channel=channel.value, reason=str(e), **visit.cost())
-                if isinstance(e, OSError):
-                    raise StoreError(f"update of {channel}: the disk failed: {e}") from e
-                raise
+                writer.note("failed", channel=channel.value, reason=str(error), **visit.cost())
+                if error is e:
+                    raise
+                raise error from e
 
     def known_of_licenses(self, channels: Sequence[Channel]) -> tuple[Known, str]:
         """What the repository says about licenses now; if it cannot be asked, what it said last,
@@ -239,7 +240,7 @@ class _Visit:
 
     def _take_evidence(self, repository: Repository, current: Current) -> None:
         """The active set has meanwhile been certified: keep the manifest that says so."""
-        active = self._store.active()
+        active = self._whole_active()
         if (
             active is not None
             and active.version == current.version
@@ -247,6 +248,14 @@ class _Visit:
             and current.channel is Channel.CERTIFIED
         ):
             self._writer.stage(self._manifest(repository, current), **self.cost())
+
+    def _whole_active(self) -> StoredSet | None:
+        """None also when somebody has damaged it: what is new mends that, and must not fail."""
+        try:
+            return self._store.active()
+        except StoreError as e:
+            log.warning("the active set is damaged; taking what is new", why=str(e))
+            return None
 
     def _manifest(self, repository: Repository, current: Current) -> Manifest:
         if current.version is None:
@@ -266,7 +275,7 @@ class _Visit:
             return
         self._progress("proving the set", 0, 0)
         with self._writer.workspace() as workspace:
-            active = self._store.active()
+            active = self._whole_active()
             result = trial.run(
                 stored.manifest,
                 stored.shard_paths(),

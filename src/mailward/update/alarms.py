@@ -3,13 +3,13 @@
 So the service, `mailward status` and `/healthz` say the same, also after a restart.
 """
 
-import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from mailward.config import ChannelSettings, UpdateSettings
+from mailward.definitions.disk import unwritable
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.pointer import Pointer
@@ -32,7 +32,7 @@ class Alarm(StrEnum):
     TRIAL_FAILED = "trial failed"
     MISBEHAVES = "misbehaves"
     REFUSED_IN_USE = "refused set in use"
-    DISK_FULL = "disk full"
+    DISK = "disk"
     STORE_DAMAGED = "store damaged"
     NO_WORKERS = "no workers"
     DOUBTED = "doubted"
@@ -131,12 +131,8 @@ def _of_store(store: Store) -> dict[str, str]:
         alarms[Alarm.STORE_DAMAGED.value] = (
             f"the active set {active.version}: {defect}. Run `mailward definitions verify --repair`"
         )
-    least = store.settings.min_free_bytes
-    if store.folder.is_dir() and (free := shutil.disk_usage(store.folder).free) < least:
-        alarms[Alarm.DISK_FULL.value] = (
-            f"{free} bytes are free in {store.folder}, {least} are to stay free "
-            "(store.min_free_bytes): no update can come until there is room"
-        )
+    if (why := unwritable(store.folder, store.settings.min_free_bytes)) is not None:
+        alarms[Alarm.DISK.value] = f"{why}; no update can come until that is mended"
     return alarms
 
 

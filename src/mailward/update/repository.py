@@ -37,6 +37,10 @@ log = structlog.get_logger(__name__)
 _METADATA_MAX_BYTES = 5 * 1024 * 1024
 """Of any metadata file; python-tuf bounds each role more tightly."""
 
+_LEFTOVERS = "tmp????????"
+"""python-tuf's unfinished files (``tempfile``): there when it was killed, and nobody's then.
+Whoever makes a SignedFiles is the only one that writes there (S8)."""
+
 
 class SignedFiles:
     """The targets of a TUF repository, each verified. ``trusted_dir`` keeps the verified metadata.
@@ -49,6 +53,8 @@ class SignedFiles:
         self, metadata_url: str, targets_url: str, root: bytes, trusted_dir: Path, fetcher: Fetcher
     ) -> None:
         trusted_dir.mkdir(parents=True, exist_ok=True)
+        for leftover in trusted_dir.rglob(_LEFTOVERS):
+            leftover.unlink()
         self._where = metadata_url.rstrip("/").removesuffix("/metadata")
         self._places: Sequence[str] = (targets_url,)
         self._tuf_fetcher = _TufFetcher(fetcher)

@@ -77,6 +77,7 @@ class Shards:
                 self._partials.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        self._partials.keep_only(())  # patches that were tried in vain
 
     def _fetch_all(
         self, pool: ThreadPoolExecutor, ways: list[list[_Way]], tell: Callable[[], None]
