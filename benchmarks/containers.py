@@ -14,8 +14,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
@@ -31,8 +31,7 @@ NO_CONTENT = ("[Content]", ".rsrc", ".text", ".data", ".rdata", "CERTIFICATE")
 """What 7-Zip shows of programs: sections, which are no files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
+class Ours(NamedTuple):
     hashes: frozenset[str]
     shut: tuple[str, ...]
     seconds: float

@@ -11,6 +11,8 @@ from itertools import chain
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import (
+    arj,
+    chm,
     embedded,
     iso,
     libarchive,
@@ -56,6 +58,8 @@ _AT_START: tuple[Format, ...] = (
     _libarchive(rb"!<arch>\n", libarchive.AR),
     _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
     _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
+    (arj.STARTS, "ARJ archive", arj.read),
+    (chm.STARTS, "compiled HTML help", chm.read),
     (lzw.STARTS, "compress'ed file (.Z)", lzw.read),
     (lz_expand.STARTS, "file of COMPRESS.EXE", lz_expand.read),
     (shortcut.STARTS, "Windows shortcut", shortcut.read),

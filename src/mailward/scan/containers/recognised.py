@@ -6,31 +6,33 @@ from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
 
 _AT_START: tuple[tuple[bytes, str], ...] = (
-    (b"RE~^", "RAR archive (before 1.5)"),
-    (b"ISc(", "InstallShield cabinet"),
-    (b"\x1f\xa0", "compress'ed file of SCO (LZH)"),
-    (b"\x89LZO\x00\r\n\x1a\n", "lzop'ed file"),
-    (b"MSWIM\0\0\0", "Windows image (WIM)"),
-    (b"ITSF\x03", "compiled HTML help"),
-    (b"conectix", "virtual disk (VHD)"),
-    (b"vhdxfile", "virtual disk (VHDX)"),
-    (b"egg!", "ALZip archive"),
-    (b"EGGA", "EGG archive"),
-    (b"ALZ\x01", "ALZip archive"),
+    (rb"RE~\^", "RAR archive (before 1.5)"),
+    (rb"ISc\(", "InstallShield cabinet"),
+    (rb"\x1f\xa0", "compress'ed file of SCO (LZH)"),
+    (rb"\x89LZO\0\r\n\x1a\n", "lzop'ed file"),
+    (rb"MSWIM\0\0\0", "Windows image (WIM)"),
+    (rb"conectix", "virtual disk (VHD)"),
+    (rb"vhdxfile", "virtual disk (VHDX)"),
+    (rb"KDMV|# Disk DescriptorFile", "virtual disk (VMDK)"),
+    (rb"QFI\xfb", "virtual disk (QCOW)"),
+    (rb"hsqs|sqsh", "SquashFS image"),
+    (rb"egg!|ALZ\x01", "ALZip archive"),
+    (rb"EGGA", "EGG archive"),
+    (rb".{3}NTFS {4}", "NTFS disk image"),
+    (rb".{3}EXFAT {3}", "exFAT disk image"),
+    (rb".{54}FAT1[26] {3}|.{82}FAT32 {3}", "FAT disk image"),
+    (rb".{7}\*\*ACE\*\*", "ACE archive"),
+    (rb".{8}\x19\x04\0\x10", "Symbian package (SIS)"),
+    (rb".{20}\xdc\xa7\xc4\xfd", "ZOO archive"),
+    (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
-_ELSEWHERE: tuple[tuple[int, bytes, str], ...] = (
-    (7, b"**ACE**", "ACE archive"),
-    (8, b"\x19\x04\x00\x10", "Symbian package (SIS)"),
-    (20, b"\xdc\xa7\xc4\xfd", "ZOO archive"),
-    (-512, b"koly", "macOS disk image"),
-    (-512, b"conectix", "virtual disk (VHD)"),
-)
-_ARJ = re.compile(rb"\x60\xea(?!\0\0).[\0-\x0a][\x1e-\x30].[\0-\x10][\0-\x0b]", re.DOTALL)
-"""Header size of at most 2600 bytes, first header size, versions, host system."""
+_START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _AT_START), re.DOTALL)
+_PGP = len(_AT_START) - 1
+_TRAILER_BYTES = 512
+_AT_END = {b"koly": "macOS disk image", b"cone": "virtual disk (VHD)"}
 
 COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-_PGP_MESSAGE = re.compile(rb"\s*-----BEGIN PGP MESSAGE-----")
 _CMS = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
 """Object identifier 1.2.840.113549.1.7: Cryptographic Message Syntax (RFC 5652)."""
 _CMS_SIGNED, _CMS_ENVELOPED = 2, 3
@@ -39,36 +41,26 @@ _CMS_SEARCH_BYTES = 32
 
 def recognise(data: bytes, content_type: str) -> Shut | None:
     """What ``data`` is, if it can hold something and cannot be looked into."""
-    encrypted = _encrypted(data)
-    if encrypted is not None:
-        return Shut(Reason.ENCRYPTED, encrypted)
-    what = next((what for magic, what in _AT_START if data.startswith(magic)), None)
-    if what is None:
-        what = next((w for at, magic, w in _ELSEWHERE if _is_at(data, at, magic)), None)
-    if what is None and _ARJ.match(data):
-        what = "ARJ archive"
-    if what is None and _cms_kind(data) == _CMS_SIGNED and content_type.endswith("pkcs7-mime"):
+    start = _START.match(data)
+    number = start.lastindex - 1 if start is not None and start.lastindex else None
+    cms = _cms_kind(data) if data[:1] == b"\x30" else None
+    if number == _PGP:
+        return Shut(Reason.ENCRYPTED, _AT_START[_PGP][1])
+    if cms == _CMS_ENVELOPED:
+        return Shut(Reason.ENCRYPTED, "encrypted S/MIME message")
+    if number is not None:
+        what: str | None = _AT_START[number][1]
+    elif cms == _CMS_SIGNED and content_type.endswith("pkcs7-mime"):
         what = "S/MIME message with its content inside the signature"
+    else:
+        what = _AT_END.get(data[-_TRAILER_BYTES : 4 - _TRAILER_BYTES])
     if what is None:
         return None
     return Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
 
 
-def _encrypted(data: bytes) -> str | None:
-    if _PGP_MESSAGE.match(data):
-        return "OpenPGP message"
-    if _cms_kind(data) == _CMS_ENVELOPED:
-        return "encrypted S/MIME message"
-    return None
-
-
 def _cms_kind(data: bytes) -> int | None:
     at = data.find(_CMS, 0, _CMS_SEARCH_BYTES)
-    if not data.startswith(b"\x30") or at < 0 or at + len(_CMS) >= len(data):
+    if at < 0 or at + len(_CMS) >= len(data):
         return None
     return data[at + len(_CMS)]
-
-
-def _is_at(data: bytes, at: int, magic: bytes) -> bool:
-    start = at if at >= 0 else len(data) + at
-    return start >= 0 and data.startswith(magic, start)

@@ -1,0 +1,102 @@
+"""Feeds hostile bytes to the parsers of containers, by atheris: any exception but Spent is a bug.
+
+``uv run --with atheris scripts/fuzz.py TARGET SECONDS [FOLDER…]``: a name below or ``all``, for how
+long, and folders with files to begin with (a corpus; the first is added to). What is found is
+written to ``crash-…`` in the working folder: turn it into a test.
+"""
+
+import struct
+import sys
+import zlib
+
+import atheris
+
+with atheris.instrument_imports(include=["mailward.scan"]):
+    from mailward.config import ScanSettings
+    from mailward.scan.budget import Budget, Spent
+    from mailward.scan.containers import (
+        arj,
+        chm,
+        embedded,
+        iso,
+        lz_expand,
+        lzw,
+        nsis,
+        onenote,
+        rar,
+        sevenzip,
+        shortcut,
+        stream,
+        tar,
+        udf,
+    )
+    from mailward.scan.containers import zip as zip_archive
+    from mailward.scan.contents import Contents
+    from mailward.scan.part import Role
+    from mailward.scan.passwords import Passwords, plain_text
+    from mailward.scan.unpack import parts
+
+SETTINGS = ScanSettings(max_part_bytes=1 << 20, max_total_bytes=1 << 22, max_parts=200)
+
+
+def _seven_zip(data: bytes, name: str, budget: Budget) -> Contents:
+    """With a header whose checksum is right: else none would be looked into."""
+    packed, header = data[:64], data[64:]
+    start = struct.pack("<QQL", len(packed), len(header), zlib.crc32(header))
+    return sevenzip.read(
+        b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + start + packed + header, name, budget
+    )
+
+
+READERS = {
+    "7z-header": (b"", _seven_zip),
+    "7z": (b"7z\xbc\xaf\x27\x1c", sevenzip.read),
+    "arj": (b"\x60\xea", arj.read),
+    "chm": (b"ITSF\x03", chm.read),
+    "embedded": (b"MZ", embedded.read),
+    "iso": (b"", iso.read),
+    "lnk": (b"", shortcut.read),
+    "nsis": (b"", lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
+    "onenote": (b"", onenote.read),
+    "rar": (b"Rar!\x1a\x07\x01\0", rar.read),
+    "stream": (b"", stream.read),
+    "szdd": (b"SZDD\x88\xf0\x27\x33", lz_expand.read),
+    "kwaj": (b"KWAJ\x88\xf0\x27\xd1", lz_expand.read),
+    "tar": (b"", tar.read),
+    "udf": (b"", udf.read),
+    "Z": (b"\x1f\x9d\x90", lzw.read),
+    "zip": (b"", zip_archive.read),
+}
+"""What each expects to be there already, since it is only called then, and the reader."""
+
+
+def one(target: str, data: bytes) -> None:
+    """Feed ``data`` to a target."""
+    budget = Budget(SETTINGS)
+    if target == "all":
+        for _ in parts(data, role=Role.FILE, name="a", budget=budget):
+            pass
+        return
+    if target == "passwords":
+        text = data.decode("utf-8", "replace")
+        list(Passwords(lambda: [plain_text(text)]).candidates())
+        return
+    magic, read = READERS[target]
+    try:
+        for _ in read(magic + data.removeprefix(magic), "a", budget):
+            pass
+    except Spent:
+        return
+
+
+def main(target: str, seconds: str, *folders: str) -> None:
+    """See the module."""
+    if target not in (*READERS, "all", "passwords"):
+        sys.exit(f"no such target: {target}; there are all, passwords, {', '.join(READERS)}")
+    arguments = [sys.argv[0], f"-max_total_time={seconds}", "-rss_limit_mb=2048", "-timeout=20"]
+    atheris.Setup([*arguments, "-max_len=65536", *folders], lambda data: one(target, data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

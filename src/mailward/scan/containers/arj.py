@@ -1,0 +1,242 @@
+"""ARJ archives: stored, and its four ways of packing (R. Jung, ``technote.txt`` of ARJ).
+
+Methods 1 to 3 are LHA's scheme with a window of 26 KiB, 4 is a simpler one.
+"""
+
+import struct
+from collections.abc import Sequence
+
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+STARTS = rb"\x60\xea(?!\0\0).[\0-\x0a][\x1e-\x30].[\0-\x10][\0-\x0b]"
+"""Header size of at most 2600 bytes, size of its first part, versions, host system."""
+
+_MAGIC = b"\x60\xea"
+_FIELDS = struct.Struct("<BBBBBBBBLLLLHHH")
+_HEADER_MAX_BYTES = 2600
+_GARBLED = 1
+_STORED, _FASTEST = 0, 4
+_MAIN, _FOLDER = 2, 3
+_LOOK_EVERY = 4096
+"""Symbols between two looks at time and ratio."""
+_CODES, _LENGTH_CODES, _DISTANCE_CODES = 510, 19, 17
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def read(data: bytes, _called: str, budget: Budget) -> Contents:
+    """The files. Raises only Spent."""
+    at = 0
+    while data.startswith(_MAGIC, at) and at + 4 <= len(data):
+        size = int.from_bytes(data[at + 2 : at + 4], "little")
+        if not size:
+            return
+        header = data[at + 4 : at + 4 + size]
+        if size > _HEADER_MAX_BYTES or len(header) < max(size, _FIELDS.size):
+            break
+        (first, _, _, _, flags, method, kind, _, _, packed_bytes, plain_bytes, *_) = (
+            _FIELDS.unpack_from(header)
+        )
+        name = header[first:].partition(b"\0")[0].decode("cp437")
+        at += 4 + size + 4
+        while (extra := int.from_bytes(data[at : at + 2], "little")) and at < len(data):
+            at += 2 + extra + 4
+        at += 2
+        if kind == _MAIN:
+            continue
+        packed = memoryview(data)[at : at + packed_bytes]
+        at += packed_bytes
+        if kind == _FOLDER:
+            budget.count_part(0)  # or millions of folders would cost nothing but time
+            continue
+        yield from _member(packed, packed_bytes, plain_bytes, flags, method, name, budget)
+    yield Shut(Reason.MALFORMED, "truncated: the archive has no end")
+
+
+def _member(
+    packed: memoryview, packed_bytes: int, plain_bytes: int, flags: int, method: int, name: str,
+    budget: Budget,
+) -> Contents:  # fmt: skip
+    if flags & _GARBLED:
+        yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
+        return
+    shut: Shut | None = None
+    out = bytearray()
+    if method == _STORED:
+        out += packed[: budget.room() + 1]
+    elif method <= _FASTEST:
+        try:
+            shut = (_fastest if method == _FASTEST else _huffman)(packed, plain_bytes, out, budget)
+        except _DamagedError:
+            shut = Shut(Reason.MALFORMED, "the compressed data is damaged")
+    else:
+        why = f"ARJ archive: method {method}: this release cannot open it"
+        yield Shut(Reason.UNSUPPORTED, why, name)
+        return
+    yield Piece(bytes(out), Role.MEMBER, name)
+    if shut is None and len(packed) < packed_bytes:
+        shut = Shut(Reason.MALFORMED, "truncated: it ends behind the archive")
+    if shut is not None:
+        yield Shut(shut.reason, shut.detail, name)
+
+
+class _Bits:
+    """Of a string, the highest of each byte first; zeros behind its end, but not for long."""
+
+    def __init__(self, packed: memoryview) -> None:
+        self._packed = packed
+        self._at = 0
+        self._held = 0
+        self._count = 0
+
+    def peek(self, count: int) -> int:
+        if self._count < count:
+            more = bytes(self._packed[self._at : self._at + 8]).ljust(8, b"\0")
+            if self._at > len(self._packed) + 8:
+                raise _DamagedError
+            self._at += 8
+            self._held = (self._held & (1 << self._count) - 1) << 64 | int.from_bytes(more, "big")
+            self._count += 64
+        return self._held >> self._count - count & (1 << count) - 1
+
+    def take(self, count: int) -> int:
+        value = self.peek(count)
+        self._count -= count
+        return value
+
+
+class _Code:
+    """A canonical Huffman code: the symbol and length for each beginning of so many bits."""
+
+    def __init__(self, lengths: Sequence[int], only: int | None = None) -> None:
+        self.bits = max(lengths, default=0)
+        if only is not None or not self.bits:
+            self.bits, self._table = 0, [(only or 0, 0)]
+            return
+        table: list[tuple[int, int]] = []
+        for length in range(1, self.bits + 1):
+            room = 1 << self.bits - length
+            for symbol, its in enumerate(lengths):
+                if its == length:
+                    table += [(symbol, length)] * room
+            if len(table) > 1 << self.bits:
+                raise _DamagedError
+        self._table = table
+
+    def read(self, bits: _Bits) -> int:
+        at = bits.peek(self.bits)
+        if at >= len(self._table):
+            raise _DamagedError
+        symbol, length = self._table[at]
+        bits.take(length)
+        return symbol
+
+
+def _huffman(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
+    bits = _Bits(packed)
+    room = budget.room()
+    left = turns = 0
+    symbols = distances = _Code(())
+    while len(out) < wanted:
+        turns += 1
+        if turns % _LOOK_EVERY == 1:
+            shut = _over(out, packed, room, budget)
+            if shut is not None:
+                return shut
+        if not left:
+            left = bits.take(16) or 1 << 16
+            lengths = _lengths(bits, _LENGTH_CODES, 5, 3)
+            symbols = _symbols(bits, lengths)
+            distances = _lengths(bits, _DISTANCE_CODES, 5, -1)
+        left -= 1
+        symbol = symbols.read(bits)
+        if symbol < 256:
+            out.append(symbol)
+            continue
+        power = distances.read(bits)
+        distance = (1 << power - 1) + bits.take(power - 1) if power else 0
+        _copy(out, distance + 1, symbol - 253)
+    del out[wanted:]
+    return None
+
+
+def _fastest(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
+    bits = _Bits(packed)
+    room = budget.room()
+    turns = 0
+    while len(out) < wanted:
+        turns += 1
+        if turns % _LOOK_EVERY == 1:
+            shut = _over(out, packed, room, budget)
+            if shut is not None:
+                return shut
+        length = _stepped(bits, 0, 7)
+        if not length:
+            out.append(bits.take(8))
+        else:
+            _copy(out, _stepped(bits, 9, 13) + 1, length + 2)
+    del out[wanted:]
+    return None
+
+
+def _stepped(bits: _Bits, width: int, most: int) -> int:
+    """A number whose width is given by ones in front of it."""
+    plus, power = 0, 1 << width
+    while width < most and bits.take(1):
+        plus += power
+        power <<= 1
+        width += 1
+    return plus + (bits.take(width) if width else 0)
+
+
+def _copy(out: bytearray, distance: int, length: int) -> None:
+    if distance > len(out):
+        raise _DamagedError
+    for _ in range(length):
+        out.append(out[-distance])
+
+
+def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut | None:
+    budget.check_time()
+    if len(out) > room:
+        del out[room:]
+        return budget.over_room(room)
+    return budget.bomb() if budget.is_bomb(len(out), len(packed)) else None
+
+
+def _lengths(bits: _Bits, most: int, width: int, gap_at: int) -> _Code:
+    count = bits.take(width)
+    if not count:
+        return _Code((), bits.take(width))
+    lengths: list[int] = []
+    while len(lengths) < min(count, most):
+        length = bits.take(3)
+        while length >= 7 and bits.take(1):
+            length += 1
+            if length > 16:
+                raise _DamagedError
+        lengths.append(length)
+        if len(lengths) == gap_at:
+            lengths += [0] * bits.take(2)
+    return _Code(lengths)
+
+
+def _symbols(bits: _Bits, lengths: _Code) -> _Code:
+    count = bits.take(9)
+    if not count:
+        return _Code((), bits.take(9))
+    found: list[int] = []
+    while len(found) < min(count, _CODES):
+        symbol = lengths.read(bits)
+        if symbol > 2:
+            found.append(symbol - 2)
+        elif symbol:
+            found += [0] * (bits.take(4) + 3 if symbol == 1 else bits.take(9) + 20)
+        else:
+            found.append(0)
+    return _Code(found)
