@@ -470,6 +470,19 @@ class ConsoleSettings(_Section):
     )
 
 
+class HttpSettings(_Section):
+    """`POST /v1/scan` on the console's address: a message or file in, its verdict out."""
+
+    enabled: bool = Field(False, description="answer `POST /v1/scan` at `console.listen`")
+    tokens: Path | None = Field(
+        None, description="file with one token a line, for its owner only; who asks shows one"
+    )
+    max_bytes: Positive = Field(100 * MIB, description="of what is to be scanned")
+    max_concurrent: Positive = Field(
+        8, description="scans at once; further ones get 503 and come again"
+    )
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 
@@ -528,6 +541,7 @@ class Config(BaseSettings):
     events: EventSettings = EventSettings()
     alerts: AlertSettings = AlertSettings()
     console: ConsoleSettings = ConsoleSettings()
+    http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -23,6 +23,7 @@ from mailward.definitions.store import Store
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
+from mailward.doors.told import Record, unrecorded
 from mailward.errors import ConfigError, FormatError, UsageError
 from mailward.protect.doubts import DoubtBook
 from mailward.protect.events import EventLog
@@ -169,19 +170,22 @@ class Service:
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
+        self._guard = Guard(doubt_book(config), store(config), config.scan)
         self._make_doors(config)
         self._parts = AsyncExitStack()
         self._retiring: dict[asyncio.Task[None], Door] = {}
 
     def _make_doors(self, config: Config) -> None:
         """All of one configuration. Raises ConfigError, with the doors of before unchanged."""
-        if not (config.smtp.enabled or config.milter.enabled or config.clamd.enabled):
+        doors = (config.smtp, config.milter, config.clamd, config.http)
+        if not any(door.enabled for door in doors):
             raise ConfigError(
-                "no door is enabled (smtp.enabled, milter.enabled, clamd.enabled): nothing to run"
+                "no door is enabled (smtp.enabled, milter.enabled, clamd.enabled, http.enabled): "
+                "nothing to run"
             )
         record = self.events.record
         held, vouch = self.quarantine, stamps(config)
-        guard = Guard(doubt_book(config), store(config), config.scan)
+        guard = self._guard
         self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch, guard)
         self.milter = MilterDoor(
             config.milter, config.policy, self.pool, held, record, vouch, guard
@@ -271,6 +275,7 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
             '--only update: set update.repository, enable a channel, and update.role = "updater"'
         )
     scanning: ScanPool | None = None
+    record: Record = unrecorded
     async with AsyncExitStack() as parts:
         if updates is not None:
             parts.enter_context(updater.hold(config.definitions_dir))
@@ -289,8 +294,9 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
             if config.update.role is Role.UPDATER:
                 watch = Watch(config.update, store(config), scanning)
                 parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
+            record = service.events.record
         if only is not Only.DOORS:
-            await parts.enter_async_context(telling(config, scanning))
+            await parts.enter_async_context(telling(config, scanning, record))
         if only is Only.DOORS:
             log.info("the console, alerts and updates are another process's")
         elif config.update.role is Role.READER:
@@ -332,11 +338,14 @@ async def _renew(service: Service | None, reload: Callable[[], Config]) -> None:
 
 
 @asynccontextmanager
-async def telling(config: Config, scanning: ScanPool | None) -> AsyncIterator[None]:
+async def telling(
+    config: Config, scanning: ScanPool | None, record: Record = unrecorded
+) -> AsyncIterator[None]:
     """Alerts, and the console for those that ask."""
     # Not for every command: web server and metrics take longer to import than most commands run.
     from mailward.console.listener import Listener
     from mailward.console.metrics import Metrics
+    from mailward.doors.http_scan import HttpScan
 
     messenger = Messenger(config.alerts)
     service = AlertService(
@@ -359,6 +368,7 @@ async def telling(config: Config, scanning: ScanPool | None) -> AsyncIterator[No
         config.console,
         lambda: health.gather(config, store(config), scanning, service.ask(), datetime.now(UTC)),
         metrics.render,
+        HttpScan(config.http, scanning, record).routes if config.http.enabled and scanning else (),
     )
     if config.console.enabled:
         await listener.start()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import structlog
@@ -31,7 +31,7 @@ _STOP_WITHIN_S = 2
 
 
 class Listener:
-    """Answers ``/healthz`` and ``/metrics`` until it is stopped.
+    """Answers ``/healthz``, ``/metrics`` and ``more`` until it is stopped.
 
     ``health`` and ``metrics`` may block; they are asked in threads.
     """
@@ -41,10 +41,12 @@ class Listener:
         settings: ConsoleSettings,
         health: Callable[[], Health],
         metrics: Callable[[], bytes],
+        more: Sequence[Route] = (),
     ) -> None:
         self._settings = settings
         self._health = _Recent(health)
         self._metrics = _Recent(metrics)
+        self._more = more
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.port = 0
@@ -65,6 +67,7 @@ class Listener:
             return
         self.port = listening.getsockname()[1]
         routes = [Route("/healthz", self._tell_health), Route("/metrics", self._tell_metrics)]
+        routes += self._more
         self._server = _Server(
             uvicorn.Config(
                 Starlette(routes=routes),
