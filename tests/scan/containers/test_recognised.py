@@ -4,9 +4,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
-from mailward.scan import containers
-from mailward.scan.budget import Budget
 from mailward.scan.contents import Piece, Shut
 from mailward.scan.verdict import Reason
 
@@ -15,7 +12,6 @@ Unpack = Callable[..., list[Piece | Shut]]
 
 COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".ljust(512, b"\0")
 ENVELOPED = bytes.fromhex("3080 06092a864886f70d010703 a080")
-SIGNED = bytes.fromhex("3080 06092a864886f70d010702 a080")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +54,6 @@ def test_encrypted_documents_and_messages_are_said_so(reasons: Reasons, data: by
         b"%PDF-1.7",
         b"-----BEGIN PGP SIGNED MESSAGE-----",
         b"MZ" + bytes(600),
-        SIGNED,
         b"",
         b"\0" * 600,
         b"`\xea",
@@ -66,12 +61,6 @@ def test_encrypted_documents_and_messages_are_said_so(reasons: Reasons, data: by
 )
 def test_other_files_are_no_containers(unpack: Unpack, data: bytes) -> None:
     assert unpack(data) == []
-
-
-def test_signed_messages_that_hold_their_content_are_unsupported() -> None:
-    budget = Budget(ScanSettings())
-    found = list(containers.unpack(SIGNED, "smime.p7m", "application/x-pkcs7-mime", budget) or ())
-    assert [shut.reason for shut in found if isinstance(shut, Shut)] == [Reason.UNSUPPORTED]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,3 +1,5 @@
+import hashlib
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -5,13 +7,14 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msoffcrypto.format.ooxml import OOXMLFile
 
 from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.documents import vba
 from mailward.scan.part import Part
-from mailward.scan.verdict import Ambiguity, Doubt, Reason, Unopened
-from mailward.testing import EICAR
+from mailward.scan.verdict import Ambiguity, Doubt, OwnPassword, Reason, Unopened
+from mailward.testing import EICAR, Attachment, message, zipped
 from tests.scan.documents.build import compound_file, ole_native, vba_compressed, vba_project
 
 Files = Callable[..., dict[str, bytes]]
@@ -115,6 +118,37 @@ def test_excel_4_macros_become_text(files: Files) -> None:
 def test_encrypted_documents_are_told(scan: Scan, streams: dict[str, bytes]) -> None:
     found = scan(compound_file(streams))
     assert any(isinstance(f, Unopened) and f.reason is Reason.ENCRYPTED for f in found)
+
+
+def locked(password: str) -> bytes:
+    namespace = b"http://schemas.openxmlformats.org/package/2006/content-types"
+    types = Attachment("[Content_Types].xml", b'<Types xmlns="' + namespace + b'"/>')
+    noise = Attachment("noise", b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(300)))
+    inner = zipped(types, noise, Attachment("a.com", EICAR))
+    out = io.BytesIO()
+    OOXMLFile(io.BytesIO(inner)).encrypt(password, out)
+    return out.getvalue()
+
+
+def test_what_excel_opens_without_asking_is_opened(files: Files) -> None:
+    assert EICAR in files(locked("VelvetSweatshop")).values()
+
+
+def test_a_password_in_the_text_opens_the_document(scan: Scan) -> None:
+    data = message(Attachment("a.docx", locked("Xq7!z")), text="The password is Xq7!z\n")
+    found = scan(data, "a.eml")
+    assert any(isinstance(f, Part) and f.data == EICAR for f in found)
+    assert any(isinstance(f, OwnPassword) for f in found)
+
+
+def test_without_its_password_a_document_stays_shut(scan: Scan) -> None:
+    [shut] = [f for f in scan(locked("Xq7!z")) if isinstance(f, Unopened)]
+    assert shut.reason is Reason.ENCRYPTED
+
+
+def test_a_hash_with_a_billion_rounds_is_not_begun(scan: Scan) -> None:
+    data = locked("VelvetSweatshop").replace(b'spinCount="100000"', b'spinCount="999999"')
+    assert any(isinstance(f, Unopened) and f.reason is Reason.ENCRYPTED for f in scan(data))
 
 
 def outlook_message() -> dict[str, bytes]:

@@ -35,7 +35,7 @@ COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _CMS = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
 """Object identifier 1.2.840.113549.1.7: Cryptographic Message Syntax (RFC 5652)."""
-_CMS_SIGNED, _CMS_ENVELOPED = 2, 3
+_CMS_ENVELOPED = 3
 _CMS_SEARCH_BYTES = 32
 
 
@@ -50,8 +50,6 @@ def recognise(data: bytes, content_type: str) -> Shut | None:
         return Shut(Reason.ENCRYPTED, "encrypted S/MIME message")
     if number is not None:
         what: str | None = _AT_START[number][1]
-    elif cms == _CMS_SIGNED and content_type.endswith("pkcs7-mime"):
-        what = "S/MIME message with its content inside the signature"
     else:
         what = _AT_END.get(data[-_TRAILER_BYTES : 4 - _TRAILER_BYTES])
     if what is None:

@@ -10,8 +10,8 @@ from collections import defaultdict
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
-from mailward.scan.contents import Contents, Piece, Shut
-from mailward.scan.documents import excel4, mapi, ole, vba
+from mailward.scan.contents import Contents, Piece, Shut, Unlocked
+from mailward.scan.documents import excel4, mapi, office_crypt, ole, vba
 from mailward.scan.documents.compound_file import CompoundFile, DamagedError, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -34,7 +34,7 @@ _WORD_ENCRYPTED = 0x0100
 """fEncrypted of FibBase (MS-DOC 2.5.2), in the 16 bits at offset 10."""
 
 
-def read(data: bytes, _name: str, budget: Budget) -> Contents:
+def read(data: bytes, name: str, budget: Budget) -> Contents:
     """Raises only Spent."""
     try:
         file = CompoundFile(data)
@@ -46,6 +46,7 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
         yield Shut(Reason.MALFORMED, "compound file: its streams overlap, as in a bomb")
         return
     names = _outlook_names(file, streams)
+    encrypted: Shut | None = None
     for stream in streams:
         budget.check_time()
         room = budget.room()
@@ -54,7 +55,20 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
             yield _named(stream, budget.over_room(room))
         elif len(content) < stream.size:
             yield _named(stream, Shut(Reason.MALFORMED, "its sectors end too early"))
-        yield from _stream(stream, content, names, budget)
+        for found in _stream(stream, content, names, budget):
+            if isinstance(found, Shut) and found.reason is Reason.ENCRYPTED:
+                encrypted = found
+            else:
+                yield found
+    if encrypted is not None:
+        opened = office_crypt.decrypt(data, file, budget)
+        if opened is None:
+            yield encrypted
+        else:
+            plain, by_password_of_mail = opened
+            if by_password_of_mail:
+                yield Unlocked()
+            yield Piece(plain, Role.MEMBER, name, label="decrypted")
     yield from vba.read(file, streams, budget)
 
 
@@ -69,7 +83,7 @@ def _stream(
     name, label = _shown(stream.name), _label(stream)
     yield Piece(content, Role.MEMBER, name, label=label, is_sealed=holds_zips)
     if holds_zips:
-        yield from _zips(content)
+        yield from _zips(content, sized=stream.name.lower() == "powerpoint document")
     match stream.name.lower():
         case "\1ole10native":
             yield from ole.native(content)
@@ -101,11 +115,11 @@ def _compressed_objects(content: bytes, budget: Budget) -> Contents:
             yield Shut(inflated.shut.reason, inflated.shut.detail, label=f"object {number}")
 
 
-def _zips(content: bytes) -> Contents:
+def _zips(content: bytes, *, sized: bool) -> Contents:
     """Archives between other things: up to the size in front of them, or the end of a directory."""
     at = 0
     while (at := content.find(_ZIP, at)) >= 0:
-        size = int.from_bytes(content[max(0, at - 4) : at], "little")
+        size = int.from_bytes(content[max(0, at - 4) : at], "little") if sized else 0
         end = at + size
         if not len(_ZIP) < size <= len(content) - at:
             directory_end = content.find(_ZIP_END, at)

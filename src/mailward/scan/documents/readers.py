@@ -4,16 +4,24 @@ from collections.abc import Callable
 
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents
-from mailward.scan.documents import office, tnef
+from mailward.scan.documents import flash, office, pdf, rtf, tnef, web
+from mailward.scan.mime import applefile, cms
 
 Reader = Callable[[bytes, str, Budget], Contents]
 """As ``mailward.scan.containers.Reader``."""
 
 AT_START: tuple[tuple[bytes, str, Reader], ...] = (
     (office.STARTS, "compound file (Office, Outlook)", office.read),
+    (rtf.STARTS, "RTF document", rtf.read),
+    (flash.STARTS, "compressed Flash film", flash.read),
     (tnef.STARTS, "TNEF (winmail.dat)", tnef.read),
+    (cms.STARTS, "S/MIME message", cms.read),
+    (applefile.STARTS, "Macintosh file (AppleSingle)", applefile.read),
 )
 """Regular expressions without groups."""
 
-BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = ()
+BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
+    (pdf.looks_so, "PDF document", pdf.read),
+    (web.looks_so, "HTML, SVG or script", web.read),
+)
 """Besides what it starts as."""

@@ -9,17 +9,20 @@ from mailward.scan.mime import binhex, uu, yenc
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
-_UU = re.compile(rb"(?:\A|[\r\n])begin(?:-base64)? +[0-7]{3,4} ")
-_YENC = re.compile(rb"(?:\A|[\r\n])=ybegin ")
+_UU = re.compile(rb"begin(?:-base64)? +[0-7]{3,4} ")
+_YENC = b"=ybegin "
 
 
 def holds_files(data: bytes) -> bool:
     """Whether there is one: a comparison or two for most texts."""
-    return (
-        (b"begin" in data and _UU.search(data) is not None)
-        or (b"=ybegin " in data and _YENC.search(data) is not None)
-        or binhex.MARK in data
-    )
+    if b"begin" in data:
+        # Without the line's beginning in the expression: a search for a literal is much faster.
+        if any(_at_line(data, found.start()) for found in _UU.finditer(data)):
+            return True
+        at = data.find(_YENC)
+        if at >= 0 and _at_line(data, at):
+            return True
+    return binhex.MARK in data
 
 
 def read(data: bytes, _name: str, budget: Budget) -> Contents:
@@ -30,6 +33,10 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
         yield Piece(content, Role.MEMBER, name, label=str(count))
     if not count and data.startswith(binhex.MARK):
         yield Shut(Reason.MALFORMED, "a BinHex file that cannot be decoded")
+
+
+def _at_line(data: bytes, at: int) -> bool:
+    return not at or data[at - 1] in b"\r\n"
 
 
 def _files(data: bytes, budget: Budget) -> Iterator[tuple[str, bytes]]:

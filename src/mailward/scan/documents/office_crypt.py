@@ -1,0 +1,52 @@
+"""Encrypted Office documents, opened with what is known: Excel's own password, and the mail's.
+
+By ``msoffcrypto``, which raises whatever comes to it on damaged files; each is a password that does
+not work. Encrypted presentations of old stay shut in workers: it needs a temporary file for them.
+"""
+
+import io
+import re
+
+import msoffcrypto
+
+from mailward.scan.budget import Budget
+from mailward.scan.documents.compound_file import CompoundFile
+from mailward.scan.passwords import DEAR
+
+_EXCEL = "VelvetSweatshop"
+"""Excel opens what is encrypted with it without asking (MS-OFFCRYPTO calls it the default)."""
+_SPINS = re.compile(rb'spinCount="(\d{1,12})"')
+_SPINS_MAX = 200_000
+"""Rounds of the hash; Office writes 100,000. A hostile number would cost minutes."""
+_INFO_MAX_BYTES = 64 * 1024
+
+
+def decrypt(data: bytes, file: CompoundFile, budget: Budget) -> tuple[bytes, bool] | None:
+    """The document behind the encryption, and whether a password of the mail's was needed.
+
+    None if no password opens it. Raises Spent.
+    """
+    for stream in file.streams:
+        if stream.name.lower() == "encryptioninfo":
+            info = file.read(stream, _INFO_MAX_BYTES)
+            if any(int(found[1]) > _SPINS_MAX for found in _SPINS.finditer(info)):
+                return None
+    for password in (_EXCEL, *budget.passwords.candidates(DEAR)):
+        budget.check_time()
+        plain = _try(data, password)
+        if plain:
+            if password != _EXCEL:
+                budget.passwords.worked(password)
+            return plain, password != _EXCEL
+    return None
+
+
+def _try(data: bytes, password: str) -> bytes | None:
+    plain = io.BytesIO()
+    try:
+        document = msoffcrypto.OfficeFile(io.BytesIO(data))
+        document.load_key(password=password, verify_password=True)
+        document.decrypt(plain)
+    except Exception:  # noqa: BLE001 (a library that lets out everything; the part stays encrypted)
+        return None
+    return plain.getvalue()

@@ -1,0 +1,36 @@
+"""AppleSingle and AppleDouble (RFC 1740): the forks of a Macintosh file, with its name."""
+
+import struct
+
+from mailward.scan import encodings
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+STARTS = rb"\0\x05\x16[\0\x07]\0[\x01\x02]\0\0"
+
+_COUNT_AT, _ENTRIES_AT = 24, 26
+_ENTRY = struct.Struct(">LLL")
+_DATA_FORK, _RESOURCE_FORK, _REAL_NAME = 1, 2, 3
+_ENTRIES_MAX = 100
+
+
+def read(data: bytes, _name: str, budget: Budget) -> Contents:
+    """Raises only Spent."""
+    budget.check_time()
+    entries: dict[int, bytes] = {}
+    count = int.from_bytes(data[_COUNT_AT:_ENTRIES_AT], "big")
+    for number in range(min(count, _ENTRIES_MAX)):
+        at = _ENTRIES_AT + number * _ENTRY.size
+        if at + _ENTRY.size > len(data):
+            break
+        kind, offset, size = _ENTRY.unpack_from(data, at)
+        entries[kind] = data[offset : offset + size]
+    name = encodings.text(entries.get(_REAL_NAME, b""))
+    if entries.get(_DATA_FORK):
+        yield Piece(entries[_DATA_FORK], Role.MEMBER, name)
+    if entries.get(_RESOURCE_FORK):
+        yield Piece(entries[_RESOURCE_FORK], Role.MEMBER, f"{name or 'resource'}.rsrc")
+    if not entries:
+        yield Shut(Reason.MALFORMED, "a Macintosh file (AppleSingle) without entries")
