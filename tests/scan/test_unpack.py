@@ -1,3 +1,4 @@
+import base64
 import gzip
 import io
 import tarfile
@@ -199,3 +200,17 @@ def test_real_mail_archives_and_documents_are_survived(shared: Path, folder: str
         assert isinstance(first, Part)
         count += 1
     assert count > 100
+
+
+def test_a_message_in_a_file_is_read_as_one_whatever_its_text_looks_like() -> None:
+    """``base64`` in its header is a sign of a script, too: a file can be both."""
+    data = message(PROGRAM, text="<script>atob('')</script> data: base64")
+    assert "m.eml/2:b.exe" in paths(data, Role.FILE, "m.eml")
+    mailbox = b"From a@b Mon Nov 23 10:00:00 2026\n" + data.replace(b"\r\n", b"\n")
+    assert "box/1/2:b.exe" in paths(mailbox + b"\n" + mailbox, Role.FILE, "box")
+
+
+def test_a_script_that_begins_like_a_message_is_read_as_both() -> None:
+    page = b"From: 1;\nSubject: 2;\n\n" + b"x = atob('" + base64.b64encode(EICAR * 2) + b"')"
+    found = unpack(page, Role.ATTACHMENT, "a.js")
+    assert any(isinstance(part, Part) and part.data == EICAR * 2 for part in found)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from mailward.scan import containers, encodings, message, passwords
 from mailward.scan.budget import Budget, Spent
@@ -108,14 +109,17 @@ class _Tree:
         if piece.role is Role.MESSAGE:
             return piece.role, message.read(data, self._budget)
         contents = containers.unpack(data, piece.name, piece.content_type, self._budget)
-        if contents is not None or piece.role is Role.BODY:
+        if piece.role is Role.BODY:
             return piece.role, contents
+        role: Role = piece.role
         mailbox = message.mbox_messages(data)
         if len(mailbox) > 1:
-            return piece.role, message.read_mbox(data, mailbox)
-        if message.looks_like_message(data, piece.name):
-            return Role.MESSAGE, message.read(data, self._budget)
-        return piece.role, None
+            found = message.read_mbox(data, mailbox)
+        elif message.looks_like_message(data, "" if contents is not None else piece.name):
+            role, found = Role.MESSAGE, message.read(data, self._budget)
+        else:
+            return role, contents
+        return role, found if contents is None else chain(found, contents)
 
     def _unique(self, path: str) -> str:
         """Members may have the same name: the second is ``name~2``."""
