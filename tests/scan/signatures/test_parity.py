@@ -1,12 +1,15 @@
 """The same verdicts as clamscan on files made from signatures: a little of benchmarks/parity.py."""
 
+import itertools
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
 from benchmarks import parity
 from mailward.scan.signatures.examples.make import examples
+from mailward.scan.signatures.expression import indices, parse
 from mailward.scan.signatures.signature import Signature
 
 pytestmark = [
@@ -57,6 +60,34 @@ def test_signatures_of_every_kind_find_what_clamscan_finds() -> None:
     assert result.differences == []
     assert sum(result.skipped.values()) == 0
     assert result.found >= len(lines)
+
+
+WORDS = (b"alpha", b"bravo", b"charly", b"delta", b"echo!")
+EXPRESSIONS = (
+    *("0&1|2", "0|1&2", "0&1&(2&3)|4", "0|(1&2|3&4)", "(0|1&2)", "(0&1|2)", "(0&1|2&3)"),
+    *("((0&1|2)&3|4)", "(0&(1|2&3)|4)", "(0&1&(2&3)|4)", "(0|1&2)=2", "(0&1|2)>1", "(0&1)=2|2"),
+    *("(0|1|2)>1,2", "(0&1|2&3)>2", "0=2|1&2", "(0>1|1)&2<2"),
+)
+
+
+def test_expressions_hold_where_they_do_for_clamscan(tmp_path: Path) -> None:
+    definitions, files = tmp_path / "definitions", tmp_path / "files"
+    definitions.mkdir()
+    files.mkdir()
+    lines = [
+        f"E{number};Engine:51-255,Target:0;{text};"
+        + ";".join(WORDS[i].hex() for i in range(max(indices(parse(text))) + 1))
+        for number, text in enumerate(EXPRESSIONS)
+    ]
+    (definitions / "a.ldb").write_text("\n".join(lines) + "\n")
+    for counts in itertools.product((0, 1, 2), (0, 1), (0, 1, 2), (0, 1), (0, 1)):
+        words = [w for word, n in zip(WORDS, counts, strict=True) for w in [word] * n]
+        name = "".join(map(str, counts))
+        (files / name).write_bytes(b"GIF89a\0" + b"\0".join(words))
+    theirs = parity.clamscan(definitions, sorted(files.iterdir()))
+    ours = parity.Ours(definitions, tmp_path / "prepared")
+    for path in sorted(files.iterdir()):
+        assert ours.scan(path.read_bytes())[0] == theirs.get(path, set()), path.name
 
 
 @pytest.mark.shared

@@ -101,7 +101,14 @@ class SignaturesDetector:
             found |= dict.fromkeys(self._by_section(part.data))
         containers = self._containers.of(part)
         for view in views(part, kind):
-            subject = Subject(view.data, deadline, lambda: executable.parse(part.data), containers)
+            subject = Subject(
+                view.data,
+                deadline,
+                lambda: executable.parse(part.data),
+                containers,
+                # ClamAV: a text's size is the file's, a page's that of the form.
+                file_size=len(part.data) if Target.TEXT in view.targets else None,
+            )
             for hit in self._by_content(subject, view.targets):
                 found[hit] = None
         found |= dict.fromkeys(self._surroundings.hits(part, kind, containers))

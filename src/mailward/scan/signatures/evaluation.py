@@ -75,7 +75,7 @@ class Evaluator:
     def matches(self, subject: Subject) -> bool:
         """Whether it matches. Raises ScanTimeoutError."""
         signature = self.signature
-        if signature.file_size is not None and len(subject.data) not in signature.file_size:
+        if signature.file_size is not None and subject.file_size not in signature.file_size:
             return False
         if signature.intermediates and not _lies_in(signature.intermediates, subject.containers):
             return False

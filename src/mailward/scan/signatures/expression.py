@@ -2,8 +2,9 @@
 
 The language is that of https://docs.clamav.net/manual/Signatures/LogicalSignatures.html. What the
 documentation leaves open is as clamscan 1.4.6 does it: ``&`` and ``|`` bind alike and to the right,
-so ``0|1&2`` is ``0|(1&2)`` and ``2&1|0`` is ``2&(1|0)``; a block in which an ``&`` is not fulfilled
-has no matches to count.
+so ``0|1&2`` is ``0|(1&2)`` and ``2&1|0`` is ``2&(1|0)``, but the last operator within parentheses
+binds least: ``(0|1&2)`` is ``((0|1)&2)``. A block in which an ``&`` is not fulfilled has no matches
+to count.
 """
 
 import re
@@ -109,11 +110,11 @@ class _Reader:
             self._take()
             operators.append(token[2])
             terms.append(self._term(depth))
-        result = terms.pop()
-        while operators:
-            kind = Both if operators.pop() == "&" else Either
-            result = kind(terms.pop(), result)
-        return result
+        if depth and operators:
+            # Within parentheses the last operator binds least.
+            last, operator = terms.pop(), operators.pop()
+            return _joined(operator, _to_the_right(terms, operators), last)
+        return _to_the_right(terms, operators)
 
     def _term(self, depth: int) -> Expression:
         self._terms += 1
@@ -135,6 +136,17 @@ class _Reader:
             self._take()
             term = Counted(term, token[3], int(token[4]), int(token[5] or 0))
         return term
+
+
+def _to_the_right(terms: list[Expression], operators: list[str]) -> Expression:
+    result = terms.pop()
+    while operators:
+        result = _joined(operators.pop(), terms.pop(), result)
+    return result
+
+
+def _joined(operator: str, left: Expression, right: Expression) -> Expression:
+    return Both(left, right) if operator == "&" else Either(left, right)
 
 
 def ordered(expression: Expression, rank: Callable[[int], int]) -> Expression:

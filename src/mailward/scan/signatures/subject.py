@@ -17,12 +17,15 @@ class Subject:
         deadline: float,
         layout: Callable[[], Layout | None] = lambda: None,
         containers: Sequence[str] = (),
+        file_size: int | None = None,
     ) -> None:
         self.data = data
         self._deadline = deadline
         self.containers = containers
         """The types of what it lies in, e.g. ``CL_TYPE_ZIP``, the nearest last."""
         self._layout = layout
+        self.file_size = len(data) if file_size is None else file_size
+        """What the attribute FileSize is compared with, bytes."""
 
     @cached_property
     def lower(self) -> bytes:
