@@ -100,6 +100,18 @@ class ScanSettings(_Section):
     )
 
 
+class HopTls(StrEnum):
+    """What is asked of the connection to the next hop; Postfix's words for it."""
+
+    NONE = "none"
+    MAY = "may"
+    """TLS if it is offered."""
+    ENCRYPT = "encrypt"
+    """TLS or 451."""
+    VERIFY = "verify"
+    """TLS with a certificate for the host in ``smtp.next_hop``, or 451."""
+
+
 class SmtpSettings(_Section):
     """The SMTP gateway: takes a message, scans it, hands it on, passes the answer back."""
 
@@ -112,6 +124,21 @@ class SmtpSettings(_Section):
         "127.0.0.1:10026", description="mail server that scanned mail is handed to"
     )
     hostname: str = Field("", description="name in greetings; empty: this computer's")
+    tls_certificate: Path | None = Field(
+        None, description="certificates (PEM), ours first: offers STARTTLS; read again when changed"
+    )
+    tls_key: Path | None = Field(
+        None, description="its private key (PEM, no password); not set: in the same file"
+    )
+    tls_required: bool = Field(False, description="no mail from clients without TLS (530)")
+    next_hop_tls: HopTls = Field(
+        HopTls.NONE,
+        description="to the next hop: none; may (if offered); encrypt (or 451); verify "
+        "(with a certificate for its host, or 451)",
+    )
+    next_hop_ca_file: Path | None = Field(
+        None, description="certificates (PEM) to trust in place of the system's, for verify"
+    )
     max_message_bytes: Positive = Field(
         50 * MIB, description="announced as SIZE; larger messages are refused with 552"
     )

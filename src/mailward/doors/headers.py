@@ -44,7 +44,7 @@ class Trace:
     """What the client called itself: anything at all."""
     hostname: str
     protocol: str
-    """``SMTP``, ``ESMTP`` or ``UTF8SMTP`` (RFC 6531 section 4.3)."""
+    """``SMTP``, ``ESMTP`` or ``UTF8SMTP`` (RFC 6531 section 4.3), with S over TLS (RFC 3848)."""
     id: str
     at: datetime
 

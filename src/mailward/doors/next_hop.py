@@ -12,10 +12,14 @@ sessions.
 
 import asyncio
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mailward.config import HopTls
+from mailward.doors import tls
 from mailward.doors.reply import Reply
+from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
 
 _MAX_REPLY_LINE = 8192
@@ -47,8 +51,10 @@ class HopConnection:
         """What its EHLO offered: upper-case keyword to parameters."""
 
     @classmethod
-    async def connect(cls, address: str, hostname: str, timeout_s: float) -> "HopConnection":
-        """Connect, hear the greeting, introduce ourselves. Raises TemporaryError.
+    async def connect(
+        cls, address: str, hostname: str, timeout_s: float, security: HopSecurity = PLAIN
+    ) -> "HopConnection":
+        """Connect, hear the greeting, introduce ourselves, encrypt. Raises TemporaryError.
 
         A refusal in the greeting is temporary for the sender too: it concerns us, not the message.
         """
@@ -62,6 +68,8 @@ class HopConnection:
         hop = cls(address, timeout_s, streams)
         try:
             await hop._introduce(hostname)
+            if security.context and await hop._encrypt(security.level, security.context, host):
+                await hop._introduce_again(hostname)
         except BaseException:
             hop.abort()
             raise
@@ -106,6 +114,36 @@ class HopConnection:
             greeting = await asyncio.wait_for(self._reply(), self._timeout_s)
         if greeting.code != 220:
             raise TemporaryError(f"next hop {self._address}: greeted with {greeting}")
+        await self._introduce_again(hostname)
+
+    async def _encrypt(self, level: HopTls, context: ssl.SSLContext, host: str) -> bool:
+        """Whether it is TLS from now on."""
+        needed = level is not HopTls.MAY
+        if "STARTTLS" not in self.extensions:
+            if needed:
+                raise TemporaryError(
+                    f'next hop {self._address}: offers no TLS, and smtp.next_hop_tls is "{level}"'
+                )
+            return False
+        reply = await self.command("STARTTLS")
+        if reply.code != 220:
+            if needed:
+                raise TemporaryError(f"next hop {self._address}: answered STARTTLS with {reply}")
+            return False
+        if tls.unread(self._reader):
+            # Somebody in between may have put answers behind it (CVE-2011-0411).
+            raise TemporaryError(f"next hop {self._address}: it said more than 220 to STARTTLS")
+        with self._aborted_by_failure("the TLS handshake"):
+            await tls.start(
+                self._reader,
+                self._writer,
+                context,
+                host=host.strip("[]"),
+                timeout_s=self._timeout_s,
+            )
+        return True
+
+    async def _introduce_again(self, hostname: str) -> None:
         ehlo = await self.command(f"EHLO {hostname}")
         if ehlo.code == 250:
             pairs = (line.partition(" ") for line in ehlo.lines[1:])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from mailward.doors.commands import Mail
 from mailward.doors.next_hop import HopConnection
 from mailward.doors.reply import Reply
+from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
 
@@ -24,7 +25,14 @@ class Relay:
     may then be delivered twice.
     """
 
-    def __init__(self, address: str, hostname: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        hostname: str,
+        timeout_s: float,
+        security: HopSecurity = PLAIN,
+    ) -> None:
+        self._security = security
         self._address = address
         self._hostname = hostname
         self._timeout_s = timeout_s
@@ -96,7 +104,9 @@ class Relay:
     async def _connected(self) -> HopConnection:
         if self._hop is None or not self._hop.alive:
             self.abort()
-            self._hop = await HopConnection.connect(self._address, self._hostname, self._timeout_s)
+            self._hop = await HopConnection.connect(
+                self._address, self._hostname, self._timeout_s, self._security
+            )
         return self._hop
 
     async def _in_transaction(self) -> HopConnection:

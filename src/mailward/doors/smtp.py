@@ -29,6 +29,7 @@ from mailward.doors.next_hop import split_address
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
+from mailward.doors.tls import Security
 from mailward.doors.told import Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
@@ -91,6 +92,7 @@ class Gateway:
         self._hostname = settings.hostname or socket.getfqdn()
         self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record)
         self._gate = _Gate(settings)
+        self._security = Security.of(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
         self.host, self.port = split_address(settings.listen)
@@ -103,7 +105,9 @@ class Gateway:
         )
         self.port = listening.port(self._listening)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Session(self._settings, self._hostname, self._handover, self._gate),
+            lambda: Session(
+                self._settings, self._hostname, self._handover, self._gate, self._security
+            ),
             sock=self._listening,
         )
 

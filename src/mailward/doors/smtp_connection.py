@@ -10,6 +10,7 @@ aiosmtpd brings the loop, the streams and a timer. Changed here, each for its re
 """
 
 import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import structlog
 from aiosmtpd.smtp import SMTP
 
 from mailward.config import SmtpSettings
+from mailward.doors import tls
 from mailward.doors.commands import MAX_LINE, BadCommandError
 from mailward.doors.reply import Reply
 from mailward.doors.strict_reader import CHUNK, BadLineError, StrictReader
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 CLOSING = Reply.of("421 4.3.2 Service is closing, try again later")
 _SILENT = Reply.of("421 4.4.2 Error: timeout exceeded")
+_GO_AHEAD = Reply.of("220 2.0.0 Ready to start TLS")
 _INTERNAL = Reply.of("451 4.3.0 Internal error, try again later")
 
 
@@ -72,6 +75,8 @@ class Connection(SMTP):
         self._admitted = False
         self._in_data = False
         self._our_turn = False
+        self.encrypted = False
+        """Whether STARTTLS was done."""
 
     # The connection.
 
@@ -94,6 +99,20 @@ class Connection(SMTP):
         if not self._our_turn:
             self._reset_timeout()
         super().data_received(data)
+
+    async def _encrypt(self, context: ssl.SSLContext) -> None:
+        """Say 220, then nothing in the clear any more. A handshake that fails ends the session."""
+        self._writer.write(_GO_AHEAD.wire())
+        try:
+            await tls.start(self._reader, self._writer, context)
+        except OSError as e:
+            log.info("TLS handshake failed", client=self._client, why=str(e))
+            self.drop()
+            raise asyncio.CancelledError from e
+        self.transport = self._writer.transport
+        self.session = self._create_session()  # RFC 3207 section 4.2: what was said is forgotten
+        self.session.peer = self.transport.get_extra_info("peername")
+        self.encrypted = True
 
     def eof_received(self) -> bool | None:
         """The client has gone: what it was doing ends here."""
@@ -120,7 +139,7 @@ class Connection(SMTP):
         self._say_and_close(_SILENT)
 
     def _say_and_close(self, reply: Reply) -> None:
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return
         stream = cast("asyncio.WriteTransport", self.transport)
         stream.write(reply.wire())

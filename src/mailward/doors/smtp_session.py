@@ -13,6 +13,7 @@ from typing import cast
 import structlog
 
 from mailward.config import SmtpSettings
+from mailward.doors import tls
 from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
 from mailward.doors.headers import Trace
@@ -20,6 +21,7 @@ from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import CLOSING, Connection, Gate
 from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
+from mailward.doors.tls import Security
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
 
@@ -41,11 +43,19 @@ class Session(Connection):
     """A session. Made for each connection by the gateway's listener."""
 
     def __init__(
-        self, settings: SmtpSettings, hostname: str, handover: Handover, gate: Gate
+        self,
+        settings: SmtpSettings,
+        hostname: str,
+        handover: Handover,
+        gate: Gate,
+        security: Security,
     ) -> None:
         super().__init__(settings, hostname, gate)
         self._handover = handover
-        self._relay = Relay(settings.next_hop, hostname, settings.next_hop_timeout_s)
+        self._certificate = security.certificate
+        self._relay = Relay(
+            settings.next_hop, hostname, settings.next_hop_timeout_s, security.next_hop
+        )
         self._transaction: _Transaction | None = None
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -83,9 +93,24 @@ class Session(Connection):
             f"SIZE {self._size_limit(theirs.get('SIZE', ''))}",
             "ENHANCEDSTATUSCODES",
             *(name for name in ("8BITMIME", "SMTPUTF8") if name in theirs),
+            *(("STARTTLS",) if self._certificate is not None and not self.encrypted else ()),
         ]
         lines = [f"250-{offer}\r\n" for offer in offers[:-1]] + [f"250 {offers[-1]}\r\n"]
         await self._write("".join(lines).encode("ascii"))
+
+    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802
+        """STARTTLS (RFC 3207)."""
+        if arg:
+            raise BadCommandError("501 5.5.4 Syntax: STARTTLS")
+        if self.encrypted:
+            raise BadCommandError("503 5.5.1 TLS is in use already")
+        if self._certificate is None:
+            raise BadCommandError("502 5.5.1 STARTTLS is not implemented")
+        if tls.unread(self._reader):
+            # Somebody in between may have put commands behind it (CVE-2011-0411).
+            await self._hang_up(Reply.of("554 5.5.1 Error: commands after STARTTLS"))
+        await self._abandon()
+        await self._encrypt(self._certificate.context())
 
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         """MAIL FROM, answered by the next hop."""
@@ -93,6 +118,8 @@ class Session(Connection):
             return
         if self._transaction is not None:
             raise BadCommandError("503 5.5.1 Error: nested MAIL command")
+        if self._settings.tls_required and not self.encrypted:
+            raise BadCommandError("530 5.7.0 Must issue a STARTTLS command first")
         mail = parse_mail(arg or "")
         if mail.size is not None and mail.size > self._settings.max_message_bytes:
             await self._answer(_TOO_LARGE)
@@ -212,11 +239,12 @@ class Session(Connection):
     def _trace(self, mail: Mail) -> Trace:
         extended = self.session is not None and self.session.extended_smtp
         helo = (self.session.host_name or "") if self.session is not None else ""
+        protocol = "UTF8SMTP" if mail.smtputf8 else "ESMTP" if extended else "SMTP"
         return Trace(
             client=self._client,
             helo=helo,
             hostname=self.hostname,
-            protocol="UTF8SMTP" if mail.smtputf8 else "ESMTP" if extended else "SMTP",
+            protocol=protocol + "S" if self.encrypted else protocol,
             id=secrets.token_hex(8),
             at=datetime.now(UTC),
         )

@@ -1,10 +1,12 @@
 """A scanner that says what the message asks for, and a mail server that keeps what it is given."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from mailward.doors import tls
 from mailward.errors import ScannerDownError
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
@@ -64,6 +66,10 @@ class FakeHop:
     connections: int = 0
     commands: list[str] = field(default_factory=list)
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    """Offers STARTTLS."""
+    encrypted: int = 0
+    """Connections that have used it."""
 
     @property
     def address(self) -> str:
@@ -112,11 +118,16 @@ class FakeHop:
             if verb == "MAIL":
                 mail, recipients = argument, []
             answer = self.answers.get(verb, _USUAL.get(verb, "250 2.0.0 OK"))
+            if verb == "EHLO" and self.tls is not None:
+                answer = answer.replace("250-SIZE", "250-STARTTLS\r\n250-SIZE", 1)
             if not answer:
                 return
             if verb == "RCPT" and answer.startswith("2"):
                 recipients.append(argument)
             writer.write(answer.encode("ascii") + b"\r\n")
+            if verb == "STARTTLS" and answer.startswith("220") and self.tls is not None:
+                await tls.start(reader, writer, self.tls)
+                self.encrypted += 1
             if verb == "QUIT":
                 return
             if verb == "DATA" and answer.startswith("354"):
@@ -132,6 +143,7 @@ class FakeHop:
 _USUAL = {
     "EHLO": "250-hop.example\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250 SMTPUTF8",
     "DATA": "354 go on",
+    "STARTTLS": "220 2.0.0 go on",
     "QUIT": "221 2.0.0 Bye",
 }
 
