@@ -5,7 +5,7 @@
 Three cases: nothing new; 100 signatures more on a set of 178,000; so many rapid versions behind,
 each with 100 signatures more and ten fewer. With the collection beside the project the set is made
 of ClamAV's real hashes and logical signatures, as many as it holds up to 178,000 (the rest is made
-up); without it, all are made up.
+up); without it, all are made up. The trials are left out: they cost no byte.
 """
 
 import argparse
@@ -15,16 +15,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mailward.config import StoreSettings, UpdateSettings
-from mailward.definitions.model import Channel, Version
+from mailward.definitions.model import Channel, Manifest, Trial, Version
 from mailward.definitions.store import Store
 from mailward.publish import history
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.metadata import Signed
 from mailward.publish.repository import Publisher
+from mailward.update import trial
 from mailward.update.agent import Agent, Outcome, Result
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared/data/definitions/clamav"
@@ -86,8 +88,13 @@ def _tell(what: str, outcome: Outcome) -> None:
     print(f"  {what}: {outcome.bytes_received:,} bytes in {outcome.requests} requests")
 
 
+def _passed(manifest: Manifest, *_: object, **__: object) -> Trial:
+    return Trial(version=manifest.version, passed=True, at=datetime.now(UTC))
+
+
 def main() -> None:
     """All three cases."""
+    trial.run = _passed
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--versions", type=int, default=24, help="to be behind")
     behind = parser.parse_args().versions

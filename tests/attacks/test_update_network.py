@@ -269,7 +269,7 @@ def test_an_ftp_server_that_has_moved(computer: Computer, tmp_path: Path) -> Non
 def test_an_ftp_server_that_refuses_the_login(computer: Computer, tmp_path: Path) -> None:
     with fetch_servers.ftp(tmp_path, login=("somebody", "else")) as port:
         computer.address = f"ftp://127.0.0.1:{port}"
-        computer.withstands(r"refuses the login \(update\.ftp_login\)")
+        computer.withstands(r"refuses the login \(update\.ftp_login")
 
 
 @pytest.mark.parametrize(
