@@ -19,7 +19,8 @@ def doubts(
     """Show what suddenly hits much of the mail and is only found by new definitions.
 
     What these find is held in quarantine, also where the policy would refuse it. If a signature is
-    wrong, let out what it caught with `mailward quarantine release --signature NAME`.
+    wrong, switch it off with `mailward definitions ignore NAME`, and let out what it caught with
+    `mailward quarantine release --signature NAME`.
 
     Example: `mailward definitions doubts --confirm Win.Trojan.Agent-1`
     """

@@ -216,7 +216,10 @@ def _what_to_change(product: Product, sharing: Sharing, found: dict[str, str]) -
             'update.role = "reader"'
         ]
     if product.kind is not ProductKind.CLAMD:
-        return [f"It finds them in {link}"]
+        lines = [f"It finds them in {link}"]
+        if product.kind is ProductKind.RSPAMD and not (product.command or product.pid_file):
+            lines.append("Rspamd has to be told: add it with --command 'systemctl reload rspamd'")
+        return lines
     file = found.get("file", "clamd's settings")
     lines = [f"Have it look there, and start it again: in {file}, DatabaseDirectory {link}"]
     theirs = Path(found.get("directory") or "/var/lib/clamav")

@@ -4,7 +4,7 @@
 clamd       ClamAV's databases as they came (hard links), hashes as ``.hdb`` and ``.hsb``, YARA
             sources as ``.yar``, what is ignored as ``.ign2``, and a marker: a signature for a text
             that names the set, by which anybody can ask clamd what it uses
-rspamd      ``md5.map``, ``sha1.map``, ``sha256.map``: lines ``digest name``
+rspamd      ``md5.map``, ``sha1.map``, ``sha256.map``: a digest a line
 yara        a ``.yar`` file for each source; ignored rules are made private
 files       ``md5.txt``, ``sha1.txt``, ``sha256.txt``: lines ``digest:size:name``
 ==========  ====================================================================================
@@ -133,8 +133,9 @@ def _clamav_line(digest: bytes, size: bytes, name: bytes) -> bytes:
     return b"%b:%b:%b%b\n" % (digest, size, name, _ANY_SIZE_LEVEL if size == b"*" else b"")
 
 
-def _map_line(digest: bytes, _size: bytes, name: bytes) -> bytes:
-    return b"%b %b\n" % (digest, name)
+def _map_line(digest: bytes, _size: bytes, _name: bytes) -> bytes:
+    """Alone: Rspamd takes what follows for a symbol and a score."""
+    return digest + b"\n"
 
 
 def _plain_line(digest: bytes, size: bytes, name: bytes) -> bytes:
