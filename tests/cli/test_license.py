@@ -1,6 +1,8 @@
 """`mailward license`: both sides of it, as typed."""
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,11 +11,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from mailward import main
 from mailward.cli.app import app
+from mailward.config import load
+from mailward.console.metrics import Metrics
+from mailward.definitions.model import Channel
 from mailward.errors import LicenseError, MailwardError, UsageError
+from mailward.license import Terms
 from mailward.publish import licensing
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
+from mailward.publish.home import Home
 from mailward.publish.repository import Publisher
 
 UNTIL = f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}"
@@ -199,3 +207,46 @@ def test_commands_print_no_token(desk: Desk) -> None:
     for output in said:
         assert token[-30:] not in output
         assert token.split(".")[1][:40] not in output
+
+
+def test_the_publishers_commands_work_as_documented(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/license.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Publisher(tmp_path / "definitions").init()
+    (tmp_path / "orders.csv").write_text(f"to,until\nA,{UNTIL}\n")
+    walked = []
+    for command in re.findall(r"^mailward (license .*--repo.*)$", text, re.MULTILINE):
+        words = shlex.split(command)
+        if "--drop" in words:
+            known = licensing.read(Home(tmp_path / "definitions"))
+            assert known is not None
+            words[words.index("--drop") + 1] = known.keys[0].keyid[:12]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, (command, result.output, result.exception)
+        walked.append(words[1])
+    assert walked == ["init", "issue", "issue", "usage", "revoke", "rotate", "rotate"]
+
+
+def test_the_terms_are_documented_with_their_defaults() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/license.md").read_text(encoding="utf-8")
+    table = text[text.index("| `Terms` |") :]
+    documented = re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", table, re.MULTILINE)
+    assert [name for name, _ in documented] == list(Terms.model_fields)
+    for name, what in documented:
+        default = Terms.model_fields[name].default
+        if isinstance(default, int):
+            assert what.endswith(f"; {default}"), name
+
+
+def test_metrics_tell_when_a_license_ends(desk: Desk) -> None:
+    desk.good("license", "install", desk.issue())
+    config = load(desk.config)
+    ends = main.licenses(config).ends([Channel.RAPID], datetime.now(UTC))
+    metrics = Metrics(
+        config.update, main.store(config), None, dict, lambda: (0, 0), lambda: ends
+    ).render()
+    name = 'mailward_license_end_timestamp_seconds{channel="rapid"}'
+    (value,) = re.findall(rf"^{re.escape(name)} (\S+)$", metrics.decode(), re.MULTILINE)
+    assert float(value) == ends[Channel.RAPID].timestamp()

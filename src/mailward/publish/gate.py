@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import structlog
 
@@ -56,6 +56,8 @@ class _Index:
 
     stamp: tuple[int, int, int]
     licensing: Licensing | None
+    verified: Callable[[str], License]
+    """What ``verify`` says by ``licensing``, remembered. Raises as it does."""
     gated: frozenset[Channel]
     manifests: Mapping[str, Channel]
     contents: Mapping[str, frozenset[Channel]]
@@ -73,7 +75,6 @@ class Gate:
         self._now = now
         self._lock = threading.Lock()
         self._index: _Index | None = None
-        self._verified = lru_cache(maxsize=_VERIFIED_MAX)(_verified)
 
     def refusal(self, path: str, visitor: Visitor) -> Refusal | None:
         """Why ``path`` (below the public folder) is not given; None if it is, which counts."""
@@ -95,7 +96,7 @@ class Gate:
         if index.licensing is None:
             return Refusal(503, "licenses cannot be checked: the publisher has set up no key")
         try:
-            license_ = self._verified(visitor.token, index.licensing.to_json())
+            license_ = index.verified(visitor.token)
         except (FormatError, LicenseError) as e:
             return Refusal(401, f"the license shown cannot be used: {e}")
         entitlement = self._best(license_, channels, index.licensing)
@@ -110,7 +111,7 @@ class Gate:
             index = self._current()
             if index.licensing is None:
                 return Refusal(503, "licenses cannot be checked: the publisher has set up no key")
-            license_ = self._verified(visitor.token or "", index.licensing.to_json())
+            license_ = index.verified(visitor.token or "")
         except (FormatError, LicenseError) as e:
             return Refusal(401, f"the license shown cannot be used: {e}")
         except MailwardError as e:
@@ -166,9 +167,11 @@ def _read(home: Home, stamp: tuple[int, int, int]) -> _Index:
             manifests[f"targets/{target.get_prefixed_paths()[0]}"] = channel
             for shard in history.manifest(home, signed, channel, version).shards:
                 contents.setdefault(shard.sha256, set()).add(channel)
+    known = licensing.read_signed(home, signed)
     return _Index(
         stamp,
-        licensing.read_signed(home, signed),
+        known,
+        lru_cache(maxsize=_VERIFIED_MAX)(partial(_verified, known)),
         gated,
         manifests,
         {sha: frozenset(channels) for sha, channels in contents.items()},
@@ -190,5 +193,7 @@ def _channels(index: _Index, path: str) -> frozenset[Channel]:
     return named_by if named_by <= index.gated else frozenset()
 
 
-def _verified(token: str, known: bytes) -> License:
-    return verify(token, Licensing.from_json(known))
+def _verified(known: Licensing | None, token: str) -> License:
+    if known is None:
+        raise LicenseError("the publisher has set up no key to check it with")
+    return verify(token, known)
