@@ -95,6 +95,7 @@ def test_a_set_that_is_worse_than_the_one_before_is_bad(
         (counted(blamed=2, messages=2), counted()),
         (counted(blamed=3, messages=1000), counted()),
         (counted(not_blamed=500, messages=500), counted(messages=10_000)),
+        (counted(blamed=5, blamed_late=5, messages=95), counted(by_chance=40, messages=1000)),
         (counted(by_chance=4, messages=10), counted(messages=1000)),
         (counted(by_chance=50, messages=1000), counted(by_chance=20, messages=1000)),
         (counted(by_chance=50, messages=1000), counted(messages=99)),
@@ -105,7 +106,8 @@ def test_a_set_that_is_worse_than_the_one_before_is_bad(
         (counted([(LARGE, 900)], times=500), counted(QUICK, times=500)),
         (counted([(SMALL, 6), (SMALL, 6), BIG], times=200), counted([(SMALL, 5)], times=600)),
     ],
-    ids=["nothing yet", "two messages", "three in a thousand", "poison", "few workers",
+    ids=["nothing yet", "two messages", "three in a thousand", "poison", "out of breath",
+         "few workers",
          "as many workers", "no rate before", "too few after", "too few before", "negligible",
          "twice as slow", "larger mail", "a few very slow messages"],
 )  # fmt: skip
@@ -242,6 +244,18 @@ async def test_a_set_that_crashes_or_hangs_workers_is_left_by_itself_and_not_tak
     event = site.last("rolled-back")
     assert (event.details["by"], event.details["left"]) == ("watch", NEW)
     assert words in event.reason
+
+
+async def test_a_hang_is_blamed_on_the_set_also_when_the_client_has_gone(site: Site) -> None:
+    site.activate(OLD, EICAR)
+    async with site.scanning(message_timeout_s=0.5):
+        site.activate(NEW, EICAR, HANG_ON + ODD)
+        await site.until_it_scans_with(NEW)
+        client = asyncio.create_task(site.pool.scan(ODD_MAIL))
+        for _ in range(10):  # until the worker has it
+            await asyncio.sleep(0)
+        client.cancel()
+        await _until(lambda: site.pool.counts(NEW).blamed == 1)
 
 
 async def test_a_set_that_slows_workers_threefold_is_left_by_itself(site: Site) -> None:

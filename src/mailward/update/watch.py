@@ -87,7 +87,7 @@ def judge(
         return Judgement(
             Standing.BAD, f"workers could not load it ({after.load_error})", by_messages=False
         )
-    reason = _cannot_scan(after) or _loses_workers(after, before) or _slower(after, before)
+    reason = _cannot_scan(after, before) or _loses_workers(after, before) or _slower(after, before)
     if reason is not None:
         return Judgement(Standing.BAD, reason, by_messages=True)
     reason = f"{after.messages} messages in {elapsed.total_seconds() / 60:.0f} min, nothing unusual"
@@ -95,9 +95,11 @@ def judge(
     return Judgement(Standing.GOOD if over else Standing.WATCHED, reason)
 
 
-def _cannot_scan(after: SetCounts) -> str | None:
+def _cannot_scan(after: SetCounts, before: SetCounts) -> str | None:
     asked = after.messages + after.blamed
-    if after.blamed < BLAMED_MIN or after.blamed < SHARE_MIN * asked:
+    # A computer out of breath loses workers to the time limit whatever the set.
+    usual = before.by_chance / before.messages if before.messages >= KNOWN_MIN else 0.0
+    if after.blamed < BLAMED_MIN or after.blamed < max(SHARE_MIN, WORSE_TIMES * usual) * asked:
         return None
     return (
         f"{after.blamed} of {asked} messages cost it their workers ({after.blamed_late} took too "
