@@ -88,3 +88,18 @@ def test_a_folder_without_signatures_is_said(run: Run, tmp_path: Path) -> None:
         result = run("--definitions", place, tmp_path)
         assert isinstance(result.exception, UsageError)
         assert str(place) in str(result.exception)
+
+
+def test_a_signature_is_explained_in_words(run: Run, folder: Path) -> None:
+    run("--definitions", folder, folder.parent / "mail.eml")
+    (home,) = (folder.parent / "state/folders").iterdir()
+    runner = CliRunner(env={"MAILWARD_STATE_DIR": str(home), "COLUMNS": "200"})
+    shown = runner.invoke(app, ["definitions", "explain", "Test.Logic.UNOFFICIAL"]).stdout
+    assert "Test.Logic (clamav/folder/logic.ldb, line 1)" in shown
+    assert '0: "foobar" in any case' in shown
+    assert "malformed" in runner.invoke(app, ["definitions", "explain", "Bad"]).stdout
+    unknown = runner.invoke(app, ["definitions", "explain", "Nothing"])
+    assert isinstance(unknown.exception, UsageError)
+    listed = runner.invoke(app, ["definitions", "show"]).stdout
+    assert ".ndb" in listed
+    assert "cannot read 'zz'" in listed

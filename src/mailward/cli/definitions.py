@@ -8,6 +8,7 @@ import typer
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.doubts import doubts
+from mailward.cli.meaning import explain, print_kinds
 from mailward.definitions.ignored import IgnoreList, entry_of
 from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
 from mailward.definitions.store import Problem, State, Store, StoredSet
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 
 app.command()(doubts)
+app.command()(explain)
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="As `list` shows it.")]
 OptionalVersion = Annotated[
@@ -390,6 +392,7 @@ def _print_trial(trial: Trial | None) -> None:
         ],
     )
     for engine in trial.engines:
+        print_kinds(engine)
         _print_refused(engine)
 
 

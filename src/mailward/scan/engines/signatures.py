@@ -14,13 +14,14 @@ from itertools import chain
 from pathlib import Path
 
 from mailward.definitions.model import ShardKind
-from mailward.scan.engine import Hit, Preparation, Source
+from mailward.scan.engine import Hit, Preparation, ScanTimeoutError, Source
 from mailward.scan.engines.hash_table import ALGORITHMS, NAMES_FILE, Names, Table, table_file
 from mailward.scan.part import Part
 from mailward.scan.processor import processor
 from mailward.scan.signatures import executable, reading, sealed
+from mailward.scan.signatures.clean_parts import CleanParts
 from mailward.scan.signatures.digests import Of
-from mailward.scan.signatures.evaluation import Evaluator
+from mailward.scan.signatures.evaluation import BodyMatcher, Evaluator
 from mailward.scan.signatures.filetype import Target
 from mailward.scan.signatures.pieces import OUTERMOST, Pieces
 from mailward.scan.signatures.prepared_files import (
@@ -31,7 +32,7 @@ from mailward.scan.signatures.prepared_files import (
     UNWANTED_MARK,
 )
 from mailward.scan.signatures.sealed import Sealed
-from mailward.scan.signatures.signature import Signature
+from mailward.scan.signatures.signature import Body, Signature
 from mailward.scan.signatures.subject import Subject
 from mailward.scan.signatures.surroundings import Surroundings
 from mailward.scan.signatures.views import Containers, views
@@ -68,7 +69,9 @@ class SignaturesDetector:
     def __init__(self, prepared: Path) -> None:
         self._files = ExitStack()
         self._evaluators: dict[int, Evaluator] = {}
+        self._matchers: dict[Body, BodyMatcher] = {}
         self._containers = Containers()
+        self._clean = CleanParts()
         try:
             self._open(prepared)
         except BaseException:
@@ -93,13 +96,33 @@ class SignaturesDetector:
         ]
 
     def scan(self, part: Part, timeout_s: float) -> Sequence[Hit]:
-        """All signatures that match the part in one of its forms. Raises ScanTimeoutError."""
-        deadline = time.monotonic() + timeout_s
-        found = dict.fromkeys(self._by_digest(part.data, Of.FILE))
+        """All signatures that match the part in one of its forms.
+
+        Raises ScanTimeoutError if it took too long and nothing was found until then.
+        """
+        containers = self._containers.of(part)
+        key = self._clean.key(part, containers)
+        if key in self._clean:
+            return []
+        found: dict[Hit, None] = {}
+        try:
+            for hit in self._hits(part, containers, time.monotonic() + timeout_s):
+                found[hit] = None
+        except ScanTimeoutError:
+            if not found:
+                raise
+        if found and self._by_digest(part.data, Of.FALSE_POSITIVE):
+            return []
+        if not found:
+            self._clean.add(key)
+        return list(found)
+
+    def _hits(self, part: Part, containers: Sequence[str], deadline: float) -> Iterator[Hit]:
+        yield from self._by_digest(part.data, Of.FILE)
         kind = self._surroundings.types.identify(part.data, part)
         if kind.target is Target.PE:
-            found |= dict.fromkeys(self._by_section(part.data))
-        containers = self._containers.of(part)
+            yield from self._by_section(part.data)
+        yield from self._surroundings.hits(part, kind, containers)
         for view in views(part, kind):
             subject = Subject(
                 view.data,
@@ -109,12 +132,7 @@ class SignaturesDetector:
                 # ClamAV: a text's size is the file's, a page's that of the form.
                 file_size=len(part.data) if Target.TEXT in view.targets else None,
             )
-            for hit in self._by_content(subject, view.targets):
-                found[hit] = None
-        found |= dict.fromkeys(self._surroundings.hits(part, kind, containers))
-        if found and self._by_digest(part.data, Of.FALSE_POSITIVE):
-            return []
-        return list(found)
+            yield from self._by_content(subject, view.targets)
 
     def _by_digest(self, data: bytes, of: Of) -> list[Hit]:
         size = len(data)
@@ -153,13 +171,20 @@ class SignaturesDetector:
     def _evaluator(self, place: int) -> Evaluator:
         if len(self._evaluators) >= _EVALUATORS_MAX:
             self._evaluators.clear()
+            self._matchers.clear()
         signature, suffix = self._read(place)
         hit = Hit(
             signature.name, suspicious=suffix in reading.UNWANTED, signatures=(signature.name,)
         )
-        evaluator = Evaluator(signature, hit, self._members)
+        evaluator = Evaluator(signature, hit, self._members, self._matcher)
         self._evaluators[place] = evaluator
         return evaluator
+
+    def _matcher(self, body: Body) -> BodyMatcher:
+        matcher = self._matchers.get(body)
+        if matcher is None:
+            matcher = self._matchers[body] = BodyMatcher(body)
+        return matcher
 
     def _members(self, group: int) -> list[Signature]:
         return [self._read(place)[0] for place in self._groups.get(group, ())]

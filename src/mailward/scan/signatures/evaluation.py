@@ -53,15 +53,70 @@ def compile_regex(regex: Regex) -> "pcre2.Pattern[bytes]":
         raise UnsupportedError("a regular expression that PCRE2 does not take") from e
 
 
+class BodyMatcher:
+    """Finds a body subsignature. What it found in a buffer is kept with the buffer."""
+
+    def __init__(self, body: Body) -> None:
+        self._offset = body.offset
+        self._matchers = [Matcher(pattern) for pattern in body.patterns]
+        first = [one.segments[0] for one in self._matchers]
+        plain = all(s.plain for s in first) and all(len(m.segments) == 1 for m in self._matchers)
+        self._needles = tuple((segment.probe, segment.caseless) for segment in first)
+        self._is_anywhere = plain and body.offset == ANYWHERE
+        self._is_at = plain and body.offset.base is Base.START and not body.offset.shift
+
+    def places(self, subject: Subject, limit: int) -> list[int]:
+        """The first ``limit`` places or more (``Matcher.places``)."""
+        up_to, places = subject.found.get(self, (0, _NOWHERE))
+        if len(places) >= up_to < limit:
+            places = self._find(subject, limit)
+            subject.found[self] = limit, places
+        return places
+
+    def _find(self, subject: Subject, limit: int) -> list[int]:
+        # Nearly all are asked whether some bytes are there at all: the shortest way to say so.
+        if limit == 1 and self._is_anywhere:
+            for needle, caseless in self._needles:
+                at = (subject.lower if caseless else subject.data).find(needle)
+                if at >= 0:
+                    return [at]
+            return _NOWHERE
+        if self._is_at:
+            at = self._offset.number
+            there = (
+                (subject.lower if caseless else subject.data).startswith(needle, at)
+                for needle, caseless in self._needles
+            )
+            return [at] if any(there) else _NOWHERE
+        window = subject.window(self._offset)
+        if window is None:
+            return _NOWHERE
+        if len(self._matchers) == 1:
+            return self._matchers[0].places(subject, window, limit)
+        return sorted({p for one in self._matchers for p in one.places(subject, window, limit)})
+
+
+_NOWHERE: list[int] = []
+
+
 class Evaluator:
     """One signature, ready to be evaluated; what it needs is compiled when it is first used."""
 
-    def __init__(self, signature: Signature, hit: Hit, members: Members = lambda _: ()) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        hit: Hit,
+        members: Members = lambda _: (),
+        matcher_of: "Callable[[Body], BodyMatcher]" = lambda body: BodyMatcher(body),
+    ) -> None:
+        """``matcher_of`` may give several signatures the same matcher for the same subsignature."""
         self.signature = signature
+        self._matcher_of = matcher_of
         self.hit = hit
         self._members = members
-        self._expression = logic.ordered(signature.expression, self._rank)
-        self._compiled: dict[int, list[Matcher] | pcre2.Pattern[bytes]] = {}
+        self._holds = logic.compiled(logic.ordered(signature.expression, self._rank))
+        self._bodies: dict[int, BodyMatcher] = {}
+        self._regexes: dict[int, tuple[Callable[[logic.Count], bool], pcre2.Pattern[bytes]]] = {}
 
     def _rank(self, index: int) -> int:
         """How long it takes to see that a subsignature does not match, roughly."""
@@ -90,7 +145,7 @@ class Evaluator:
                 counts[index] = known, limit
             return known
 
-        return logic.evaluate(self._expression, count)
+        return self._holds(count)
 
     def _fits_layout(self, subject: Subject) -> bool:
         entry, sections = self.signature.entry_point, self.signature.sections
@@ -118,27 +173,23 @@ class Evaluator:
     def _places(
         self, index: int, body: Body, subject: Subject, limit: int = PLACES_MAX
     ) -> list[int]:
-        window = subject.window(body.offset)
-        if window is None:
-            return []
-        matchers = self._compiled.get(index)
-        if not isinstance(matchers, list):
-            matchers = self._compiled[index] = [Matcher(pattern) for pattern in body.patterns]
-        if len(matchers) == 1:
-            return matchers[0].places(subject, window, limit)
-        return sorted({place for one in matchers for place in one.places(subject, window, limit)})
+        matcher = self._bodies.get(index)
+        if matcher is None:
+            matcher = self._bodies[index] = self._matcher_of(body)
+        return matcher.places(subject, limit)
 
     # --- regular expressions ---
 
     def _count_regex(self, index: int, regex: Regex, subject: Subject, count: logic.Count) -> int:
-        if not logic.evaluate(regex.trigger, count):
+        known = self._regexes.get(index)
+        if known is None:
+            known = self._regexes[index] = logic.compiled(regex.trigger), compile_regex(regex)
+        triggered, compiled = known
+        if not triggered(count):
             return 0
         window = subject.window(regex.offset)
         if window is None or window[0] > len(subject.data):
             return 0
-        compiled = self._compiled.get(index)
-        if compiled is None or isinstance(compiled, list):
-            compiled = self._compiled[index] = compile_regex(regex)
         try:
             return _search(compiled, regex, subject, window)
         except pcre2.LibraryError as e:
@@ -148,24 +199,12 @@ class Evaluator:
 
     # --- comparisons and macros ---
 
-    def _first(self, index: int, subject: Subject) -> int | None:
-        """Where a body subsignature first matches."""
-        subsignature = self.signature.subsignatures[index]
-        if not isinstance(subsignature, Body):
-            return None
-        places = self._places(index, subsignature, subject, 1)
-        return places[0] if places else None
-
     def _compare(self, compare: Compare, subject: Subject) -> int:
-        first = self._first(compare.trigger, subject)
-        if first is None or first + compare.distance < 0:
+        trigger = self.signature.subsignatures[compare.trigger]
+        if not isinstance(trigger, Body):
             return 0
-        start = first + compare.distance
-        value = number_at(subject.data[start : start + compare.width], compare)
-        return int(
-            value is not None
-            and all(_compared(value, sign, other) for sign, other in compare.comparisons)
-        )
+        starts = (p + compare.distance for p in self._places(compare.trigger, trigger, subject))
+        return sum(start >= 0 and _holds_at(subject.data, start, compare) for start in starts)
 
     def _count_macro(self, index: int, macro: Macro, subject: Subject) -> int:
         before = self.signature.subsignatures[index - 1]
@@ -192,10 +231,11 @@ def _search(
     data, (low, high) = subject.data, window
     if "e" in regex.flags and regex.offset.shift:
         data = data[:high]
-    anywhere = regex.offset == ANYWHERE
+    if "r" in regex.flags and not regex.offset.shift:
+        high = len(data)
     if "g" in regex.flags:
         return sum(1 for found in compiled.finditer(data, low) if found.start() <= high)
-    if not anywhere and "r" not in regex.flags and not regex.offset.shift:
+    if low == high:
         return int(compiled.match(data, low) is not None)
     found = compiled.search(data, low)
     return int(found is not None and found.start() <= high)
@@ -225,6 +265,11 @@ def _lies_in(types: Sequence[str], containers: Sequence[str]) -> bool:
         return False
     pairs = zip(types, containers[-len(types) :], strict=True)
     return all(wanted in ("CL_TYPE_ANY", there) for wanted, there in pairs)
+
+
+def _holds_at(data: bytes, start: int, compare: Compare) -> bool:
+    value = number_at(data[start : start + compare.width], compare)
+    return value is not None and all(_compared(value, *asked) for asked in compare.comparisons)
 
 
 def _compared(value: int, sign: str, other: int) -> bool:

@@ -194,36 +194,64 @@ Count = Callable[[int, int], int]
 """How often a subsignature matches, counted up to a limit that is at least 1."""
 
 
-def evaluate(expression: Expression, count: Count) -> bool:
-    """Whether it holds. ``count`` is asked as seldom and for as little as possible."""
+Found = tuple[int, frozenset[int]]
+"""How many matches, of which subsignatures."""
+
+_NOTHING: Found = (0, frozenset())
+
+
+def compiled(expression: Expression) -> Callable[[Count], bool]:
+    """A function that says whether it holds, and asks as seldom and for as little as possible."""
     match expression:
         case Leaf(index):
-            return count(index, 1) > 0
+            return lambda count: count(index, 1) > 0
         case Both(left, right):
-            return evaluate(left, count) and evaluate(right, count)
+            first, second = compiled(left), compiled(right)
+            return lambda count: first(count) and second(count)
         case Either(left, right):
-            return evaluate(left, count) or evaluate(right, count)
+            first, second = compiled(left), compiled(right)
+            return lambda count: first(count) or second(count)
         case Counted(inner, _, number, distinct):
             # One more than the number is as good as a million more, in each comparison.
-            matches, which = _counted(inner, count, number + 1)
-            return expression.holds(matches) and len(which) >= distinct
+            counted, holds = _counter(inner, number + 1), expression.holds
+
+            def compared(count: Count) -> bool:
+                matches, which = counted(count)
+                return holds(matches) and len(which) >= distinct
+
+            return compared
 
 
-def _counted(expression: Expression, count: Count, limit: int) -> tuple[int, frozenset[int]]:
-    """How many matches it has, of which subsignatures; none if it does not hold."""
+def _counter(expression: Expression, limit: int) -> Callable[[Count], Found]:
+    """A function that says how many matches it has; none if it does not hold."""
     match expression:
         case Leaf(index):
-            found = count(index, limit)
-            return (found, frozenset({index})) if found else (0, frozenset())
+            itself = frozenset({index})
+
+            def of_one(count: Count) -> Found:
+                found = count(index, limit)
+                return (found, itself) if found else _NOTHING
+
+            return of_one
         case Both(left, right) | Either(left, right):
-            sides = _counted(left, count, limit), _counted(right, count, limit)
-            if isinstance(expression, Both) and not all(found for found, _ in sides):
-                return 0, frozenset()
-            return sides[0][0] + sides[1][0], sides[0][1] | sides[1][1]
+            first, second = _counter(left, limit), _counter(right, limit)
+            both = isinstance(expression, Both)
+
+            def of_block(count: Count) -> Found:
+                (one, these), (other, those) = first(count), second(count)
+                if both and not (one and other):
+                    return _NOTHING
+                return one + other, these | those
+
+            return of_block
         case Counted(inner, _, number, distinct):
-            found, which = _counted(inner, count, max(limit, number + 1))
-            right_number = expression.holds(found) and len(which) >= distinct
-            return (found, which) if right_number else (0, frozenset())
+            counted, holds = _counter(inner, max(limit, number + 1)), expression.holds
+
+            def of_compared(count: Count) -> Found:
+                found, which = counted(count)
+                return (found, which) if holds(found) and len(which) >= distinct else _NOTHING
+
+            return of_compared
 
 
 def cheapest(

@@ -8,13 +8,14 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 
+from mailward.scan.engine import ScanTimeoutError
 from mailward.scan.signatures.offsets import EVERYWHERE, NUMBER_MAX, Window
 from mailward.scan.signatures.pattern import Pattern, Skip
 from mailward.scan.signatures.segments import SegmentMatcher
 from mailward.scan.signatures.subject import Subject
 
-PLACES_MAX = 1 << 16
-"""Of one segment in one buffer: no expression counts further."""
+PLACES_MAX = 1 << 20
+"""Of one segment in one buffer: some 40 MB. Real files have thousands."""
 
 
 class Matcher:
@@ -42,6 +43,8 @@ class Matcher:
             found = list(islice(starts, PLACES_MAX))
             if not found:
                 return []
+            if len(found) == PLACES_MAX and gap.most is not None:
+                raise ScanTimeoutError("more places than are kept")  # S11: or the next is missed
             ends = sorted({end for start in found for end in before.ends(subject, start)})
             starts = _following(segment, gap, ends, subject)
             before = segment

@@ -1,5 +1,6 @@
 """Compile the pieces of a scope's signatures: the format is that of ``pieces``."""
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ import hyperscan
 
 from mailward.scan.signatures import sealed
 from mailward.scan.signatures.anchors import Anchor
-from mailward.scan.signatures.pieces import ENTRY, NUMBER, Scope, file_names
+from mailward.scan.signatures.pieces import ENTRY, LINES_MAX, NUMBER, Scope, file_names
 
 
 def write(into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]]) -> int:
@@ -16,19 +17,25 @@ def write(into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]]) -> in
 
     How many different pieces there are.
     """
-    by_piece: dict[tuple[bytes, bool], list[tuple[int, Anchor]]] = defaultdict(list)
+    by_piece: dict[tuple[bytes, bool], dict[Anchor, list[int]]] = defaultdict(dict)
     for line, anchor in anchors:
-        by_piece[anchor.piece, anchor.caseless].append((line, anchor))
+        by_piece[anchor.piece, anchor.caseless].setdefault(anchor, []).append(line)
     ordered = sorted(by_piece)
     bounds, entries = bytearray(NUMBER.pack(len(ordered))), bytearray()
     for key in ordered:
         bounds += NUMBER.pack(len(entries))
-        for line, anchor in by_piece[key]:
-            run = anchor.run
-            entries += ENTRY.pack(
-                line, anchor.low, anchor.high, anchor.back, len(run), anchor.caseless
-            )
-            entries += run
+        for anchor, all_lines in by_piece[key].items():
+            for at in range(0, len(all_lines), LINES_MAX):
+                lines = all_lines[at : at + LINES_MAX]
+                entries += ENTRY.pack(
+                    anchor.low,
+                    anchor.high,
+                    anchor.back,
+                    len(anchor.run),
+                    anchor.caseless,
+                    len(lines),
+                )
+                entries += anchor.run + struct.pack(f"<{len(lines)}I", *lines)
     bounds += NUMBER.pack(len(entries))
     compiled, described = file_names(scope)
     sealed.write(into / compiled, hyperscan.dumpb(_compiled(ordered)))

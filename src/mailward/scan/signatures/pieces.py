@@ -6,6 +6,8 @@ without reading the signature. Beside the database there is::
 
     number of pieces n, u32; n + 1 times where entries begin, u32; entries
 
+Signatures that are compared alike share an entry: a family of hundreds often has one piece.
+
 Two files, as Vectorscan's is private to each process and this one is shared. ``piece_build`` writes
 them.
 """
@@ -22,8 +24,11 @@ from mailward.scan.signatures.sealed import Sealed
 
 NUMBER = struct.Struct("<I")
 _BOUNDS = struct.Struct("<II")
-ENTRY = struct.Struct("<IIIHHB")
-"""Line, low, high, back, length of the run, caseless; then the run."""
+ENTRY = struct.Struct("<IIHHBH")
+"""Low, high, back, length of the run, caseless, number of lines; then the run and the lines."""
+
+LINES_MAX = (1 << 16) - 1
+"""Of one entry; more begin another."""
 
 _KNOWN_MAX = 50_000
 """Pieces whose entries are kept decoded, in each process: some 20 MB if ever reached."""
@@ -31,7 +36,7 @@ _KNOWN_MAX = 50_000
 _HITS_PER_CHECK = 1 << 12
 """Between two looks at the clock: some milliseconds."""
 
-Entry = tuple[int, int, int, int, bytes, bool]
+Entry = tuple[int, int, int, bytes, bool, tuple[int, ...]]
 
 
 Scope = tuple[int, str]
@@ -72,7 +77,7 @@ class Pieces:
         ``late`` is asked now and then; if it says so, the search ends and what it had found is
         returned.
         """
-        found: dict[int, None] = {}
+        found: set[int] = set()
         known, hits = self._known, 0
 
         def on_hit(piece: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
@@ -80,19 +85,22 @@ class Pieces:
             hits += 1
             if not hits % _HITS_PER_CHECK and late():
                 return True
-            for line, low, high, back, run, caseless in known.get(piece) or self._entries(piece):
+            for entry in known.get(piece) or self._entries(piece):
+                low, high, back, run, caseless, lines = entry
                 start = end - back
-                if low <= start <= high and line not in found:
-                    if caseless:
-                        if data[start : start + len(run)].lower() == run:
-                            found[line] = None
-                    elif data.startswith(run, start):
-                        found[line] = None
+                if not low <= start <= high:
+                    continue
+                if (
+                    data[start : start + len(run)].lower() == run
+                    if caseless
+                    else data.startswith(run, start)
+                ):
+                    found.update(lines)
             return None
 
         with suppress(hyperscan.ScanTerminated):
             self._database.scan(data, match_event_handler=on_hit, scratch=self._scratch)
-        return list(found)
+        return sorted(found)
 
     def _entries(self, piece: int) -> tuple[Entry, ...]:
         start, end = self._described.unpack(_BOUNDS, 4 + 4 * piece)
@@ -100,10 +108,12 @@ class Pieces:
         raw = self._described.slice(base + start, base + end)
         entries, at = [], 0
         while at < len(raw):
-            line, low, high, back, length, caseless = ENTRY.unpack_from(raw, at)
+            low, high, back, length, caseless, number = ENTRY.unpack_from(raw, at)
             at += ENTRY.size
-            entries.append((line, low, high, back, raw[at : at + length], bool(caseless)))
-            at += length
+            run = raw[at : at + length]
+            lines = struct.unpack_from(f"<{number}I", raw, at + length)
+            entries.append((low, high, back, run, bool(caseless), lines))
+            at += length + 4 * number
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[piece] = found = tuple(entries)

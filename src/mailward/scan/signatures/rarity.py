@@ -1,15 +1,20 @@
 """How rare pieces of bytes are in mail, documents and programs: as measured, not guessed.
 
 ``rarity.bin`` was counted by ``scripts/measure-rarity`` over 90 MB of mail, 34 MB of documents
-(both also unpacked, and in lower case) and the programs of a Debian system: for each pair and each
-of the 60,000 most frequent triples of bytes, minus 8 times the binary logarithm of its frequency
-where it is most frequent of the three; documents and programs count a sixteenth, as most of what is
-scanned is mail. A triple that is not among these counts as rarer than all of
-them. From triples follows what a longer piece costs, as each byte depends on the two before it.
+(both also unpacked, and in lower case) and the programs of a Debian system. It has, as minus 8
+times the binary logarithm of a frequency,
+
+- each pair, and each of the 60,000 most frequent triples of bytes: where it is most frequent of the
+  three; documents and programs count a sixteenth, as most of what is scanned is mail. A triple that
+  is not among these counts as rarer than all of them. From triples follows what a longer piece
+  costs, as each byte depends on the two before it;
+- the 60,000 phrases of 8 bytes that are in most files, in lower case. For what triples do not tell
+  is that ``http-equiv``, or what every document of an office program begins with, is in so many.
 """
 
 import struct
 import zlib
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -25,27 +30,50 @@ _UNSEEN = 255
 _TWO_BYTES_EXTRA = 16
 """A pair is looked for only where there is nothing better; so much worse is it counted."""
 
-Costs = npt.NDArray[np.int64]
+_UNKNOWN_PHRASE = 1 << 20
+
+PHRASE_BYTES = 8
+PHRASE_PLACES = 1 << 13
+"""Bytes of a usual part: a phrase in each of them begins once in so many bytes."""
+
+Costs = npt.NDArray[np.int32]
 
 
-def _unpacked() -> bytes:
-    return zlib.decompress(files(__package__).joinpath("rarity.bin").read_bytes())
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """How rare each is; the higher the rarer."""
+
+    pairs: Costs
+    triples: Costs
+    phrases: Costs
+    """By ``phrase_keys``."""
 
 
 @cache
-def _tables() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Of pairs and of triples: how rare, the higher the rarer."""
-    raw = _unpacked()
-    (kept,) = struct.unpack_from("<I", raw)
-    at = 4 + (1 << 16)
-    pairs = np.frombuffer(raw, np.uint8, 1 << 16, 4).astype(np.int32)
-    steps = np.zeros((kept, 4), np.uint8)
-    steps[:, :3] = np.frombuffer(raw, np.uint8, 3 * kept, at).reshape(3, kept).T
-    triples = np.full(1 << 24, _UNSEEN, np.int32)
-    triples[np.cumsum(steps.view("<u4").ravel())] = np.frombuffer(
-        raw, np.uint8, kept, at + 3 * kept
-    )
-    return pairs, triples
+def _tables() -> _Tables:
+    raw = zlib.decompress(files(__package__).joinpath("rarity.bin").read_bytes())
+    at = 1 << 16
+    pairs = np.frombuffer(raw, np.uint8, at).astype(np.int32)
+    sparse = []
+    for _ in range(2):
+        (kept,) = struct.unpack_from("<I", raw, at)
+        steps = np.zeros((kept, 4), np.uint8)
+        steps[:, :3] = np.frombuffer(raw, np.uint8, 3 * kept, at + 4).reshape(3, kept).T
+        values = np.full(1 << 24, _UNSEEN, np.int32)
+        at += 4 + 4 * kept
+        values[np.cumsum(steps.view("<u4").ravel())] = np.frombuffer(raw, np.uint8, kept, at - kept)
+        sparse.append(values)
+    return _Tables(pairs, sparse[0], sparse[1])
+
+
+def phrase_keys(lowered: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Where in the table of phrases the one that begins at each byte is; some share a place."""
+    count = len(lowered) - PHRASE_BYTES + 1
+    keys = np.zeros(count, np.uint64)
+    for at in range(PHRASE_BYTES):
+        keys = keys << np.uint64(8) | lowered[at : at + count]
+    # Fibonacci hashing: the upper bits of a product with 2**64 divided by the golden ratio.
+    return ((keys * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)).astype(np.int64)
 
 
 def rarest(runs: list[bytes]) -> list[tuple[int, int, int]]:
@@ -53,15 +81,18 @@ def rarest(runs: list[bytes]) -> list[tuple[int, int, int]]:
 
     The rarity is minus 8 times the binary logarithm of how often the piece begins at a byte.
     """
-    pairs, triples = _tables()
-    data = np.frombuffer(b"".join(runs), np.uint8).astype(np.int32)
+    tables = _tables()
+    joined = b"".join(runs)
+    data = np.frombuffer(joined, np.uint8).astype(np.int32)
     lengths = np.array([len(run) for run in runs])
     starts = np.cumsum(lengths) - lengths
     two = data[:-1] << 8 | data[1:]
-    pair = pairs[two]
-    triple = triples[two[:-1] << 8 | data[2:]]
+    pair = tables.pairs[two]
+    triple = tables.triples[two[:-1] << 8 | data[2:]]
     # What each byte adds, given the two before it; never negative, or longer could be worse.
     adds = np.concatenate([[0], np.cumsum(np.maximum(triple - pair[:-1], 0))])
+    padded = np.frombuffer(joined.lower() + bytes(PHRASE_BYTES), np.uint8)
+    phrase = tables.phrases[phrase_keys(padded)]
     found = []
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         if length < 3:
@@ -72,6 +103,16 @@ def rarest(runs: list[bytes]) -> list[tuple[int, int, int]]:
         first = triple[start : start + places]
         costs = first + adds[start + width - 2 : start + width - 2 + places]
         costs = costs - adds[start + 1 : start + 1 + places]
+        if width >= PHRASE_BYTES:
+            costs = np.minimum(costs, _of_phrases(phrase, start, places, width))
         best = int(costs.argmax())
         found.append((int(costs[best]), best, width))
     return found
+
+
+def _of_phrases(phrase: Costs, start: int, places: int, width: int) -> Costs:
+    """How rare the rarest phrase in each piece is; very, if one of them is not known."""
+    rarest_phrase = phrase[start : start + places]
+    for at in range(1, width - PHRASE_BYTES + 1):
+        rarest_phrase = np.maximum(rarest_phrase, phrase[start + at : start + at + places])
+    return np.where(rarest_phrase == _UNSEEN, _UNKNOWN_PHRASE, rarest_phrase)

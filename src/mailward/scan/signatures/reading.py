@@ -157,6 +157,18 @@ class Ignored:
         return (name, digest) in self._lines
 
 
+def name_of(line: Line) -> str:
+    """The name of the signature in a line, as far as it has one."""
+    if line.suffix in (".ldb", ".ldu"):
+        return line.text.partition(";")[0]
+    if line.suffix == ".db":
+        return line.text.partition("=")[0]
+    if line.suffix in BODIES or line.suffix == ".cdb":
+        return line.text.partition(":")[0]
+    fields = line.text.split(":")
+    return fields[2] if line.suffix in digests.KINDS and len(fields) > 2 else ""
+
+
 def body(line: Line, tally: Tally) -> Signature | None:
     """The signature in a line of ``BODIES``; None if there is none to use, which is noted."""
     try:

@@ -48,7 +48,7 @@ class SegmentMatcher:
         if caseless:
             self.probe = self.probe.lower()
         # When nothing but the literal is asked for, finding it is all there is to do.
-        self._plain = not segment.edges and len(segment.elements) == 1 and bool(self.probe)
+        self.plain = not segment.edges and len(segment.elements) == 1 and bool(self.probe)
 
     def may_be_in(self, subject: Subject) -> bool:
         """Whether its literal is anywhere."""
@@ -71,7 +71,7 @@ class SegmentMatcher:
         while at >= 0 and at - far <= high:
             for start in range(max(low, tried + 1, at - far), min(high, at - near) + 1):
                 tried = start
-                if self._plain or self.match(data, start):
+                if self.plain or self.match(data, start):
                     yield start
             subject.check_time()
             at = haystack.find(self.probe, at + 1)

@@ -53,7 +53,7 @@ class Regex:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A number in the file, at a distance from where another subsignature first matches."""
+    """A number in the file, at a distance from where another subsignature matches."""
 
     trigger: int
     distance: int

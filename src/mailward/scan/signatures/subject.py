@@ -23,6 +23,8 @@ class Subject:
         self._deadline = deadline
         self.containers = containers
         """The types of what it lies in, e.g. ``CL_TYPE_ZIP``, the nearest last."""
+        self.found: dict[object, tuple[int, list[int]]] = {}
+        """What was looked for already: up to how many, and where it was found."""
         self._layout = layout
         self.file_size = len(data) if file_size is None else file_size
         """What the attribute FileSize is compared with, bytes."""

@@ -1,0 +1,251 @@
+"""Messages per second of Mailward's workers and of clamd, with the same ClamAV signatures.
+
+Both get whole messages over 4 connections, each message once, in turns within one run, on the cores
+that there are (2 is what figures are quoted for). clamd is Debian's ``clamav-daemon``, started on a
+socket in a temporary folder. Needs the collections of mail and definitions beside the project.
+
+    python benchmarks/scan.py [--messages N] [--only mailward]
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from base64 import encodebytes
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mailward import main
+from mailward.cli import folder_definitions
+from mailward.config import Config, ScanSettings
+from mailward.scan.pool import ScanPool
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data"
+CONNECTIONS = 4
+BATCH = 60
+"""Messages in a turn."""
+
+Ask = Callable[[bytes], Awaitable[bool]]
+
+
+@dataclass
+class Measured:
+    """What one scanner did with one kind of messages."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    infected: int = 0
+
+    def line(self) -> str:
+        cuts = statistics.quantiles(self.latencies, n=100)
+        return (
+            f"{len(self.latencies) / self.seconds:8.1f}/s   p50 {cuts[49] * 1000:7.2f} ms"
+            f"   p99 {cuts[98] * 1000:8.2f} ms   {self.infected} infected"
+        )
+
+
+def corpora(limit: int) -> dict[str, list[bytes]]:
+    """Real mail by collection, and by size: real mail of about that size, or with an attachment."""
+    phishing = [p.read_bytes() for p in sorted((SHARED / "mail/phishing").rglob("*.eml"))]
+    assassin = [p.read_bytes() for p in sorted((SHARED / "mail/spamassassin").rglob("*.txt"))]
+    chance = random.Random(7)
+    for messages in (phishing, assassin):
+        chance.shuffle(messages)
+    unlike = list(dict.fromkeys(assassin))
+    found = {
+        "phishing": list(dict.fromkeys(phishing))[:limit],
+        "spamassassin": unlike[:limit],
+    }
+    rest = unlike[limit:] + phishing[limit:]
+    for name, least, most in (("2 KB", 1_500, 2_500), ("20 KB", 15_000, 27_000)):
+        found[name] = [m for m in rest if least <= len(m) <= most][: limit // 4]
+    documents = [p.read_bytes() for p in sorted((SHARED / "clean").rglob("*")) if p.is_file()]
+    for name, size, number in (("200 KB", 200_000, 60), ("2 MB", 2_000_000, 20)):
+        found[name] = [_with_documents(documents, size, chance) for _ in range(number)]
+    return {name: messages for name, messages in found.items() if messages}
+
+
+def _with_documents(documents: Sequence[bytes], size: int, chance: random.Random) -> bytes:
+    """A message with documents, some cut, until it has the size."""
+    boundary, wanted = "----benchmark", size * 3 // 4
+    pieces = [
+        f"From: a@example.org\nTo: b@example.org\nSubject: {chance.random()}\nMIME-Version: 1.0\n"
+        f'Content-Type: multipart/mixed; boundary="{boundary}"\n\n'
+        f"--{boundary}\nContent-Type: text/plain\n\nsee attached {chance.random()}\n".encode()
+    ]
+    while wanted > 0:
+        document = chance.choice(documents)[:wanted]
+        wanted -= max(1, len(document))
+        pieces.append(
+            f"--{boundary}\nContent-Type: application/octet-stream\n"
+            f'Content-Disposition: attachment; filename="{chance.random()}.bin"\n'
+            "Content-Transfer-Encoding: base64\n\n".encode()
+            + encodebytes(document)
+        )
+    return b"".join([*pieces, f"--{boundary}--\n".encode()])
+
+
+async def turn(ask: Ask, messages: Sequence[bytes], into: Measured) -> None:
+    """All messages over several connections at once."""
+    waiting = iter(messages)
+
+    async def connection() -> None:
+        for message in waiting:
+            began = time.perf_counter()
+            into.infected += await ask(message)
+            into.latencies.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    into.seconds += time.perf_counter() - began
+
+
+# --- clamd ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def clamd(definitions: Path, work: Path) -> Iterator[tuple[Path, int]]:
+    """A daemon with these definitions: its socket and process."""
+    database = work / "database"
+    database.mkdir()
+    for path in definitions.iterdir():
+        if path.is_file() and path.suffix != ".cvd":
+            shutil.copy(path, database / path.name)
+    for path in (work, database, *database.iterdir()):
+        path.chmod(0o755)
+    socket = work / "clamd.sock"
+    settings = work / "clamd.conf"
+    settings.write_text(
+        f"LocalSocket {socket}\nDatabaseDirectory {database}\nForeground yes\nUser root\n"
+        f"MaxThreads {CONNECTIONS}\nMaxScanSize 400M\nMaxFileSize 100M\nStreamMaxLength 100M\n"
+        "DetectPUA yes\n"
+    )
+    began = time.perf_counter()
+    with (work / "clamd.log").open("w") as log:
+        process = subprocess.Popen(["clamd", f"--config-file={settings}"], stdout=log, stderr=log)
+    try:
+        while not socket.exists():
+            if process.poll() is not None:
+                raise SystemExit(f"clamd ended: {(work / 'clamd.log').read_text()[-500:]}")
+            time.sleep(0.1)
+        print(f"clamd: ready after {time.perf_counter() - began:.1f} s, {memory(process.pid)}")
+        yield socket, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask_clamd(socket: Path) -> Ask:
+    async def ask(message: bytes) -> bool:
+        reader, writer = await asyncio.open_unix_connection(socket)
+        writer.write(b"zINSTREAM\0" + len(message).to_bytes(4, "big") + message + bytes(4))
+        await writer.drain()
+        answer = await reader.read()
+        writer.close()
+        if b"ERROR" in answer:
+            raise SystemExit(f"clamd says {answer!r}")
+        return b"FOUND" in answer
+
+    return ask
+
+
+def ask_mailward(pool: ScanPool) -> Ask:
+    async def ask(message: bytes) -> bool:
+        return bool((await pool.scan(message)).risks)
+
+    return ask
+
+
+def memory(pid: int) -> str:
+    """Of a process, from the kernel."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    kib = {k: int(v) for k, v in re.findall(r"^(VmHWM|RssAnon):\s+(\d+)", status, re.MULTILINE)}
+    return f"{kib['RssAnon'] // 1024} MB private, at most {kib['VmHWM'] // 1024} MB"
+
+
+def workers() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(parent) == os.getpid() and b"mailward.scan.worker" in command:
+                found.append(int(entry.name))
+    return found
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+async def compare(
+    pool: ScanPool, socket: Path | None, messages: dict[str, list[bytes]]
+) -> dict[str, dict[str, Measured]]:
+    scanners: dict[str, Ask] = {"mailward": ask_mailward(pool)}
+    if socket is not None:
+        scanners["clamd"] = ask_clamd(socket)
+    found = {kind: {name: Measured() for name in scanners} for kind in messages}
+    for kind, all_of_it in messages.items():
+        for at in range(0, len(all_of_it), BATCH):
+            for name, ask in scanners.items():
+                await turn(ask, all_of_it[at : at + BATCH], found[kind][name])
+    return found
+
+
+async def run(config: Config, socket: Path | None, messages: dict[str, list[bytes]]) -> None:
+    limits = ScanSettings(workers=min(2, os.cpu_count() or 1))
+    async with ScanPool(main.store(config), limits) as pool:
+        warm = [b"Subject: warm up\n\n%d" % number for number in range(20)]
+        await turn(ask_mailward(pool), warm, Measured())
+        found = await compare(pool, socket, messages)
+        for pid in workers():
+            print(f"worker: {memory(pid)}")
+    for kind, scanners in found.items():
+        sizes = [len(message) for message in messages[kind]]
+        print(f"\n{kind}: {len(sizes)} messages of {statistics.mean(sizes):,.0f} bytes on average")
+        for name, measured in scanners.items():
+            print(f"  {name:9}{measured.line()}")
+        if "clamd" in scanners:
+            ratio = scanners["clamd"].seconds / scanners["mailward"].seconds
+            print(f"  ratio    {ratio:8.1f}")
+
+
+def start() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--messages", type=int, default=600, help="of each collection")
+    options.add_argument("--only", choices=("mailward",))
+    options.add_argument("--state", type=Path, help="where to keep what is prepared")
+    chosen = options.parse_args()
+    definitions = SHARED / "definitions/clamav"
+    if not definitions.is_dir():
+        raise SystemExit("the collections of mail and definitions are not beside the project")
+    with tempfile.TemporaryDirectory(prefix="mailward-") as temporary:
+        work = Path(temporary)
+        began = time.perf_counter()
+        config = Config(state_dir=chosen.state or work / "state")
+        config = folder_definitions.configured(config, definitions)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+        print(f"mailward: ready after {time.perf_counter() - began:.1f} s; child: {children} MB")
+        messages = corpora(chosen.messages)
+        if chosen.only:
+            asyncio.run(run(config, None, messages))
+            return
+        (work / "clamd").mkdir()
+        with clamd(definitions, work / "clamd") as (socket, pid):
+            asyncio.run(run(config, socket, messages))
+            print(f"\nclamd: {memory(pid)}")
+
+
+if __name__ == "__main__":
+    start()

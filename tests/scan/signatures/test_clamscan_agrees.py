@@ -1,0 +1,104 @@
+"""The same signatures and files, given to clamscan: it must find what Mailward finds."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.scan.signatures.prepared import found, prepare
+
+pytestmark = pytest.mark.real
+
+NDB = r"""
+Plain:0:*:6861797374616b
+Nibbles:0:*:6861797?7461?b
+Any:0:*:68??797374616b
+Gap:0:*:6861{2-4}616b
+GapLess:0:*:6861{-3}616b
+GapMore:0:*:6861{3-}616b
+GapFixed:0:*:6861{3}616b
+Star:0:*:6861*6e656564
+Near:0:*:68617973[1-4]6b
+Choice:0:*:6861(79|7a)(73|7374)616b
+ChoiceOrNot:0:*:6861(7973|)7374616b
+NotChoice:0:*:6861!(7a|7b)7374616b
+WordLeft:0:*:(W)6861797374616b
+WordRight:0:*:6861797374616b(W)
+Boundary:0:*:(B)6861797374616b(B)
+AtStart:0:0:6861797374616b
+AtTwo:0:2:6861797374616b
+AtUpTo:0:0,5:6861797374616b
+AtEnd:0:EOF-7:6861797374616b
+NearEnd:0:EOF-12,6:6861797374616b
+Late:0:*:6861797374616b:300
+"""
+LDB = r"""
+Both;Target:0;0&1;6861797374616b;6e6565646c65
+One;Target:0;0|1;6861797374616b;6e6565646c65
+Neither;Target:0;0&(1=0);6861797374616b;6e6565646c65
+Thrice;Target:0;0>2;6861797374616b
+Mixed;Target:0;(0|1)>2,2;6861797374616b;6e6565646c65
+Caseless;Engine:81-255,Target:0;0;6861797374616b::i
+Wide;Engine:81-255,Target:0;0;6861797374616b::w
+WideOrNot;Engine:81-255,Target:0;0;6861797374616b::wa
+Word;Engine:81-255,Target:0;0;6861797374616b::f
+WideWord;Engine:81-255,Target:0;0;6861797374616b::wfi
+Pcre;Engine:81-255,Target:0;1;6861797374616b;0/ha(y|z)st\w+k\s+in/
+PcreCase;Engine:81-255,Target:0;1;6861797374616b::i;0/HAYSTACK/i
+PcreCount;Engine:81-255,Target:0;1>1;6861797374616b;0/haystac?k/g
+PcreAt;Engine:81-255,Target:0;1;6861797374616b;2:0/haystak/
+PcreFrom;Engine:81-255,Target:0;1;6861797374616b;3:0/haystak/r
+Size;Engine:51-255,Target:0,FileSize:10-30;0;6861797374616b
+Order;Target:0;0|1&2;6861797374616b;7171717171;7a7a7a7a7a
+Numbers;Engine:96-255,Target:0;1;6861797374616b;0(>>8#d2#>41,<44)
+Binary;Engine:96-255,Target:0;1;6861797374616b;0(>>7#ib1#=32)
+"""
+MACROS = "Member:0:$7:6e6565646c65\n"
+FILES = {
+    "plain": b"haystak in a field",
+    "inside": b"a haystak with a needle in",
+    "wide": b"a h\0a\0y\0s\0t\0a\0k\0 with more",
+    "wide_word": b"x\0H\0A\0Y\0S\0T\0A\0K\0y\0 with more",
+    "caps": b"the HAYSTAK in capitals",
+    "word": b"xhaystaky and others",
+    "end": b"at the end is a haystak",
+    "end_more": b"at the end is a haystak...",
+    "thrice": b"haystak, haystak haystak and a needle",
+    "number": b"a haystak 42 and others",
+    "binary": b"a haystak 0x42 and others",
+    "spread": b"ha yst ak then a need",
+    "choice": b"a hazstak and a hazak and a haystsak",
+    "macro": b"a haystak needle",
+    "none": b"nothing of any of them in this",
+    "bounds": b"a (haystak) and a -haystak- there",
+    "twice": b"hayhaystakhaystakstak zzzzz qqqqq",
+}
+
+
+def clamscan(folder: Path, work: Path) -> dict[str, set[str]]:
+    (work / "files").mkdir()
+    for name, data in FILES.items():
+        (work / "files" / name).write_bytes(data)
+    command = ["clamscan", "-d", str(folder), "-z", "--no-summary", "-r", str(work / "files")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode in (0, 1), result.stderr
+    names: dict[str, set[str]] = {name: set() for name in FILES}
+    for file, name in re.findall(r"/files/(\w+): (\S+?)(?:\.UNOFFICIAL)? FOUND", result.stdout):
+        names[file].add(name)
+    return names
+
+
+@pytest.mark.skipif(shutil.which("clamscan") is None, reason="clamscan is not installed")
+def test_clamscan_finds_the_same(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    ndb, ldb = NDB.lstrip() + MACROS, LDB.lstrip()
+    (tmp_path / "set/a.ndb").write_text(ndb)
+    (tmp_path / "set/b.ldb").write_text(ldb)
+    detector, preparation = prepare(tmp_path, ndb=ndb, ldb=ldb)
+    assert preparation.refused == ()
+    theirs = clamscan(tmp_path / "set", tmp_path)
+    assert set().union(*theirs.values()) >= {"Plain", "Both", "Pcre", "Wide", "WideWord"}
+    ours = {name: found(detector, data) for name, data in FILES.items()}
+    assert {name: ours[name] ^ theirs[name] for name in FILES if ours[name] != theirs[name]} == {}
