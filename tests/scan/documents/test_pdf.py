@@ -81,6 +81,14 @@ def test_files_are_given_with_their_names(files: Files) -> None:
     assert files(data)["a/object 4:a.com"] == EICAR
 
 
+def test_a_file_that_another_object_names_is_taken_for_one(files: Files) -> None:
+    data = pdf(
+        b"3 0 obj<</F(a.com)/EF 5 0 R>>endobj\n5 0 obj<</F 4 0 R>>endobj\n",
+        stream(4, zlib.compress(EICAR), b"/Subtype/Image/Filter/FlateDecode"),
+    )
+    assert files(data)["a/object 4"] == EICAR
+
+
 def test_an_archive_in_a_stream_is_opened(files: Files) -> None:
     inner = zipped(Attachment("a.com", EICAR))
     assert EICAR in files(pdf(stream(4, zlib.compress(inner), b"/Filter/FlateDecode"))).values()
@@ -189,7 +197,7 @@ def encrypted(password: bytes, data: bytes) -> bytes:
         owner.hex().encode(), (check + bytes(16)).hex().encode(),
     )  # fmt: skip
     return pdf(
-        stream(4, rc4(key, zlib.compress(data)), b"/Filter/FlateDecode"),
+        stream(4, rc4(key, zlib.compress(data)), b"/Filter/FlateDecode/Type/EmbeddedFile"),
         b"9 0 obj" + dictionary + b"endobj\n",
         b"trailer<</Encrypt 9 0 R/ID[<%b><00>]>>" % file_id.hex().encode(),
     )

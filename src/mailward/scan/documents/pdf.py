@@ -34,6 +34,7 @@ _COLUMNS, _COLORS = re.compile(rb"/Columns[\s\0]+(\d{1,6})"), re.compile(rb"/Col
 _FILE_REFERENCE = re.compile(
     rb"/EF[\s\0]*<<[^>]{0,500}?/U?F[\s\0]+(\d{1,10})[\s\0]+\d{1,5}[\s\0]+R"
 )
+_FILE_ELSEWHERE = re.compile(rb"/EF[\s\0]+\d")
 _FILE_NAME = re.compile(rb"/U?F[\s\0]*(?=[(<](?!<))")
 _SCRIPT_REFERENCE = re.compile(rb"/JS[\s\0]+(\d{1,10})[\s\0]+\d{1,5}[\s\0]+R")
 _NAME_SEARCH_BYTES = 2000
@@ -87,6 +88,8 @@ class _Document:
         self._names = dict(_attached(data))
         self._scripts = {int(found[1]) for found in _SCRIPT_REFERENCE.finditer(data)}
         self._texts: list[bytes] = []
+        self._names_elsewhere = _FILE_ELSEWHERE.search(data) is not None
+        """Whether an object of its own says which streams are files: then any may be one."""
 
     def read(self) -> Contents:
         together: list[bytes] = []
@@ -108,7 +111,7 @@ class _Document:
                 continue
             name = self._names.get(stream.number, "")
             if (
-                stream.number in self._names
+                self._is_file(stream)
                 or stream.number in self._scripts
                 or len(content) >= _ALONE_MIN_BYTES
                 or _MAGIC.match(content)
@@ -126,11 +129,19 @@ class _Document:
         if self._texts:
             yield Piece(b"\n".join(self._texts), Role.MEMBER, label="texts")
 
+    def _is_file(self, stream: _Stream) -> bool:
+        return (
+            stream.number in self._names
+            or b"/EmbeddedFile" in stream.dictionary
+            or self._names_elsewhere
+        )
+
     def _objects(self, content: bytes) -> None:
         """What an object stream says about other streams, and its texts."""
         content = pdf_syntax.plain_names(content)
         self._names.update(_attached(content))
         self._scripts.update(int(found[1]) for found in _SCRIPT_REFERENCE.finditer(content))
+        self._names_elsewhere |= _FILE_ELSEWHERE.search(content) is not None
         self._collect(content, 0, len(content), is_plain=True)
 
     def _collect(self, data: bytes, start: int, end: int, *, is_plain: bool) -> None:
@@ -151,9 +162,7 @@ class _Document:
         content = self._data[stream.start : stream.end]
         if self._key is not None and not _PLAIN.search(stream.dictionary):
             content = self._key.decrypt(content, stream.number, stream.generation)
-        is_picture = (
-            _IS_PICTURE.search(stream.dictionary) is not None and stream.number not in self._names
-        )
+        is_picture = not self._is_file(stream) and _IS_PICTURE.search(stream.dictionary)
         found = _FILTER.search(stream.dictionary)
         names = _NAME.findall(found[1])[:_FILTERS_MAX] if found is not None else []
         if is_picture:

@@ -17,15 +17,16 @@ from mailward.scan.verdict import Reason
 
 _LOOK_BYTES = 512
 """Of the beginning, in which text has no NUL."""
-_IN_PAGES = (b"script", b"data:", b"atob")
+_IN_PAGES = (b"<script", b"data:", b"atob")
 _IN_SCRIPTS = (b"atob", b"base64", b"unescape", b"decodeuri", b"fromcharcode", b"array(", b"#@~^")
 """One of these is in whatever has something to unpack; each costs plain mail time."""
 _SHORT_BYTES = 96
+_UNPACKED_BY = (b"base64", b"blob", b"uint8array")
 _PIECES_MAX = 2000
 _PACKED_MIN = 64
 """Characters of a text in base64, numbers of a list, encoded characters of a text."""
 
-_SCRIPT = re.compile(rb"<script\b([^>]{0,2000})>(.*?)(?:</script|\Z)", re.DOTALL | re.IGNORECASE)
+_SCRIPT, _SCRIPT_END, _DATA = b"<script", b"</script", b"data:"
 _DATA_URL = re.compile(
     rb"data:([a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60})?((?:;[a-z0-9=_.+-]{1,60}){0,5}),"
     rb"([^\"'<>)\s]*+(?:[ \t\r\n]++[A-Za-z0-9+/=]++)*+)",
@@ -72,14 +73,10 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
 
 def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
     lower = data.lower()
-    if b"<script" in lower:
-        for number, found in enumerate(_SCRIPT.finditer(data), 1):
-            if found[2].strip():
-                kind = "text/vbscript" if b"vb" in found[1].lower() else "text/javascript"
-                yield found[2], kind, f"script {number}"
-    if b"data:" in lower:
-        yield from _addresses(data)
-    if any(mark in lower for mark in (b"atob", b"base64", b"blob", b"uint8array")):
+    yield from _scripts(data, lower)
+    yield from _addresses(data, lower)
+    runs_something = _SCRIPT in lower or b"<" not in data[:_LOOK_BYTES]
+    if b"atob" in lower or (runs_something and any(mark in lower for mark in _UNPACKED_BY)):
         joined = _JOINED.sub(b"", data)
         for found in _BASE64.finditer(joined):
             for decoded in encodings.decode_transfer(_letters(found[1]), "base64"):
@@ -97,8 +94,28 @@ def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
             yield binascii.unhexlify(found[0].lower().replace(b"\\x", b"")), "", "escaped"
 
 
-def _addresses(data: bytes) -> Iterator[tuple[bytes, str, str]]:
-    for found in _DATA_URL.finditer(data):
+def _scripts(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
+    at = number = 0
+    while (at := lower.find(_SCRIPT, at)) >= 0:
+        start = lower.find(b">", at) + 1
+        if not start:
+            return
+        end = lower.find(_SCRIPT_END, start)
+        end = end if end >= 0 else len(data)
+        number += 1
+        if data[start:end].strip():
+            kind = "text/vbscript" if b"vb" in lower[at:start] else "text/javascript"
+            yield data[start:end], kind, f"script {number}"
+        at = end
+
+
+def _addresses(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
+    at = -1
+    while (at := lower.find(_DATA, at + 1)) >= 0:
+        found = _DATA_URL.match(data, at)
+        if found is None:
+            continue
+        at = found.end() - 1
         content_type = (found[1] or b"text/plain").decode("latin-1").lower()
         if b"base64" in found[2].lower():
             letters = encodings.percent(found[3].decode("latin-1"))
