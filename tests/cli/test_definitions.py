@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +185,22 @@ def test_prune_says_what_it_removed(run: Run, store: Store) -> None:
 
 @pytest.mark.parametrize("command", [["prune"], ["rollback"], ["activate", V1]])
 def test_while_an_update_writes_the_administrator_is_told(
-    run: Run, store: Store, command: list[str]
+    run: Run, store: Store, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mailward.cli.patience.BUSY_WAIT_S", 0.0)
     with store.writer("update rapid"), pytest.raises(BusyError, match="update rapid"):
         run(*command)
+
+
+def test_a_roll_back_waits_for_the_update_that_writes_the_store(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as update:
+        update.enter_context(store.writer("update rapid"))
+        monkeypatch.setattr("mailward.cli.patience.time.sleep", lambda seconds: update.close())
+        done = run("rollback")
+    assert "update rapid" in done.stdout
+    assert f"Active set: {V1}" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["list", "show", "activate", "rollback", "verify", "prune"])

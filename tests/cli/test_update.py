@@ -157,7 +157,7 @@ def test_history_tells_checks_trials_activations_and_failures(
 def test_update_says_who_writes_the_store_and_gives_up_in_time(
     config_file: Path, published: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailward.cli.update.BUSY_WAIT_S", 0.0)
+    monkeypatch.setattr("mailward.cli.patience.BUSY_WAIT_S", 0.0)
     with Store(config_file.parent / "state/definitions").writer("update certified"):
         done = _run(config_file, "update")
     assert isinstance(done.exception, BusyError)
@@ -171,7 +171,7 @@ def test_update_waits_for_the_running_service(
         service.enter_context(
             Store(config_file.parent / "state/definitions").writer("update rapid")
         )
-        monkeypatch.setattr("mailward.cli.update.time.sleep", lambda seconds: service.close())
+        monkeypatch.setattr("mailward.cli.patience.time.sleep", lambda seconds: service.close())
         done = _run(config_file, "update")
     assert done.exit_code == 0, done.output
     assert "is being written by" in done.output

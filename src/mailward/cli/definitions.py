@@ -9,9 +9,10 @@ from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.doubts import doubts
 from mailward.cli.meaning import explain, print_kinds
+from mailward.cli.patience import patiently
 from mailward.definitions.ignored import IgnoreList, entry_of
 from mailward.definitions.model import EngineTrial, Manifest, Measured, Trial, Version
-from mailward.definitions.store import Problem, State, Store, StoredSet
+from mailward.definitions.store import Pointer, Problem, State, Store, StoredSet
 from mailward.errors import FormatError, UsageError
 from mailward.update.repair import Repaired
 
@@ -92,13 +93,20 @@ def activate(
 ) -> None:
     """Use this set from now on, also if it was refused. It must have passed its trial.
 
+    While an update writes the store, this waits for a minute at most, as `rollback` does.
+
     Going to an older set, like `rollback`, refuses the newer ones that were active.
 
     Example: `mailward definitions activate 20261123.007 --reason "false alarm was fixed"`
     """
     main.require_updater(settings(ctx))
-    with _store(ctx).writer("definitions activate") as writer:
-        pointer = writer.activate(_version(version), reason, by_administrator=True)
+    store, chosen = _store(ctx), _version(version)
+
+    def change() -> Pointer:
+        with store.writer("definitions activate") as writer:
+            return writer.activate(chosen, reason, by_administrator=True)
+
+    pointer = patiently(change, _say)
     out.print(f"Active set: {pointer.version}")
     _share(ctx)
 
@@ -115,9 +123,13 @@ def rollback(
     """
     store = _store(ctx)
     main.require_updater(settings(ctx))
-    left = store.pointer()
-    with store.writer("definitions rollback") as writer:
-        pointer = writer.rollback(_version(version) if version else None, reason)
+    left, to = store.pointer(), _version(version) if version else None
+
+    def change() -> Pointer:
+        with store.writer("definitions rollback") as writer:
+            return writer.rollback(to, reason)
+
+    pointer = patiently(change, _say)
     out.print(f"Active set: {pointer.version}")
     if left is not None and left.version is not None:
         out.print(
@@ -258,6 +270,10 @@ def _share(ctx: typer.Context) -> None:
 def _store(ctx: typer.Context) -> Store:
     config = settings(ctx)
     return Store(config.definitions_dir, config.store)
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False)
 
 
 def _version(text: str) -> Version:

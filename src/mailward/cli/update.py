@@ -23,17 +23,14 @@ from rich.progress import (
 from mailward import main
 from mailward.cli import running
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
+from mailward.cli.patience import patiently
 from mailward.config import Config
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
-from mailward.errors import BusyError, LicenseError, UsageError
+from mailward.errors import LicenseError, UsageError
 from mailward.update import agent as agents
 from mailward.update.agent import Outcome, Result, enabled_channels
 
-BUSY_WAIT_S = 60.0
-"""For whoever writes the store to end."""
-
-_BUSY_POLL_S = 0.2
 _LINE_EVERY_S = 5.0
 """Between two lines about a long step, where there is no terminal."""
 
@@ -97,7 +94,7 @@ def update(
         agent = main.agent(config, progress)
         for one in channels:
             refresh = partial(agent.refresh, one, check_only=check)
-            outcomes.append(_patiently(refresh, say))
+            outcomes.append(patiently(refresh, say))
             say(_sentence(outcomes[-1]))
             done = outcomes[-1]
             if done.result in (Result.ACTIVATED, Result.FELL_BACK) and done.active and not as_json:
@@ -160,22 +157,6 @@ class _Lines:
             return
         rate = done / max(now - self._began, 0.001)
         out.print(f"{step}: {size(done)} of {size(total)}, {size(round(rate))}/s", markup=False)
-
-
-def _patiently(refresh: Callable[[], Outcome], say: Callable[[str], None]) -> Outcome:
-    """Wait for whoever writes the store, within bounds: never two at once (S8)."""
-    until = time.monotonic() + BUSY_WAIT_S
-    said = False
-    while True:
-        try:
-            return refresh()
-        except BusyError as e:
-            if time.monotonic() >= until:
-                raise
-            if not said:
-                say(f"{e} (waiting for {BUSY_WAIT_S:g} s at most)")
-                said = True
-            time.sleep(_BUSY_POLL_S)
 
 
 def _history(events: list[Event], *, as_json: bool) -> None:
