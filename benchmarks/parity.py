@@ -1,14 +1,17 @@
 """Whether Mailward's verdicts are clamscan's: the same definitions, the same files, one run each.
 
     python benchmarks/parity.py generated [SIGNATURES] [SEED]
+    python benchmarks/parity.py digests [FILES]
     python benchmarks/parity.py real
 
 ``generated`` makes, for a sample of the signatures in ../shared/data/definitions/clamav, files that
 each must match and near misses of them (one byte, gap, offset or subsignature wrong), and compares
-what both find in them. ``real`` does the same with the mail, documents and containers there and
-Debian's clamav-testfiles. Every difference is printed, and counted by what kind of file it is.
+what both find in them. ``digests`` makes files, and digests of them and of their sections. ``real``
+compares what both find in the mail, documents and containers there and in Debian's
+clamav-testfiles. Every difference is printed, and counted by what kind of file it is.
 """
 
+import hashlib
 import random
 import re
 import subprocess
@@ -26,8 +29,9 @@ from mailward.scan.budget import Budget
 from mailward.scan.engine import ScanTimeoutError, Source
 from mailward.scan.engines.signatures import SignaturesEngine
 from mailward.scan.part import Part, Role
-from mailward.scan.signatures import extended, logical
+from mailward.scan.signatures import executable, extended, logical
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
+from mailward.scan.signatures.examples import programs
 from mailward.scan.signatures.examples.make import ImpossibleError, examples
 from mailward.scan.signatures.examples.regex_example import NoExampleError
 from mailward.scan.signatures.signature import Signature
@@ -252,6 +256,71 @@ def table(tally: Counter[tuple[str, str, str]]) -> None:
         print(f"{label + ', ' + kind:28}{row[0]:14}{row[1]:10}{row[2]:10}")
 
 
+# --- digests --------------------------------------------------------------------------------------
+
+
+def hashed(count: int, random_: random.Random, folder: Path) -> tuple[Path, list[Path]]:
+    """Files, and definitions with digests of them: right, of another size, of any size, of other
+    algorithms, of sections, and of files in which nothing is to be found."""
+    definitions, files = folder / "definitions", folder / "files"
+    definitions.mkdir()
+    files.mkdir()
+    lines: dict[str, list[str]] = defaultdict(list)
+    for number in range(count):
+        data = random_.randbytes(random_.randrange(20, 3000))
+        program = random_.random() < 0.4
+        if program:
+            data = programs.pe([data, random_.randbytes(random_.randrange(20, 900))])
+        (files / f"{number}").write_bytes(data)
+        algorithm = random_.choice(("md5", "sha1", "sha256"))
+        suffix = random_.choice((".hdb", ".hsb") if algorithm == "md5" else (".hsb",))
+        digest, size = hashlib.new(algorithm, data).hexdigest(), len(data)
+        kind = random_.choice(("right", "right", "size", "any", "byte", "upper", "cleared"))
+        if kind == "byte":
+            digest = f"{(int(digest[0], 16) + 1) % 16:x}{digest[1:]}"
+        if kind == "upper":
+            digest = digest.upper()
+        if kind == "cleared":
+            lines[".fp" if algorithm == "md5" else ".sfp"].append(f"{digest}:{size}:C{number}")
+        shown = {"size": str(size + 1), "any": "*"}.get(kind, str(size))
+        if shown == "*" and suffix == ".hdb":
+            suffix = ".hsb"  # the only one that knows files of any size
+        lines[suffix].append(f"{digest}:{shown}:H{number}" + (":73" if shown == "*" else ""))
+        layout = executable.parse(data)
+        if program and layout is not None:
+            for section, (length, inner) in enumerate(
+                executable.section_hashes(data, layout, algorithm)
+            ):
+                wrong = random_.random() < 0.3
+                lines[".mdb" if algorithm == "md5" else ".msb"].append(
+                    f"{length + wrong}:{inner.hex()}:S{number}.{section}"
+                )
+    for suffix, several in lines.items():
+        (definitions / f"a{suffix}").write_text("\n".join(several) + "\n")
+    ignored = [f"H{n}" for n in range(0, count, 17)]
+    (definitions / "a.ign2").write_text("\n".join(ignored) + "\n")
+    return definitions, sorted(files.iterdir())
+
+
+def digests(count: int, seed: int) -> list[str]:
+    """Compare what both find by digests; the differences."""
+    with tempfile.TemporaryDirectory(prefix="parity") as name:
+        work = Path(name)
+        definitions, files = hashed(count, random.Random(seed), work)
+        theirs = clamscan(definitions, files)
+        ours = Ours(definitions, work / "prepared")
+        differences, found = [], 0
+        for path in files:
+            mine, shut = ours.scan(path.read_bytes(), path.name)
+            other = theirs.get(path, set())
+            found += bool(mine)
+            if mine != other:
+                differences.append(f"{path.name}: {said(mine, other, shut)}")
+        kinds = ", ".join(f"{k} {n}" for k, n in ours.preparation.kinds.items())
+        print(f"{count} files, {kinds}: found in {found}, {len(differences)} differ")
+        return differences
+
+
 # --- real files -----------------------------------------------------------------------------------
 
 
@@ -288,6 +357,8 @@ def main() -> None:
         raise SystemExit(f"needs the data collection at {SHARED}")
     if sys.argv[1:2] == ["real"]:
         real()
+    elif sys.argv[1:2] == ["digests"]:
+        print("\n".join(digests(int(sys.argv[2]) if sys.argv[2:] else 2000, 1)))
     else:
         numbers = [int(n) for n in sys.argv[2:]]
         generated(*(numbers + [20_000, 1][len(numbers) :]))

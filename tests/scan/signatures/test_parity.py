@@ -90,6 +90,10 @@ def test_expressions_hold_where_they_do_for_clamscan(tmp_path: Path) -> None:
         assert ours.scan(path.read_bytes())[0] == theirs.get(path, set()), path.name
 
 
+def test_digests_of_files_and_sections_find_what_they_do_for_clamscan() -> None:
+    assert parity.digests(300, seed=4) == []
+
+
 @pytest.mark.shared
 @pytest.mark.usefixtures("shared")
 def test_a_sample_of_public_signatures_finds_what_clamscan_finds() -> None:

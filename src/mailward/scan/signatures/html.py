@@ -107,15 +107,16 @@ def _section(folded: bytes, nocomment: list[bytes], notags: list[bytes]) -> None
     # NUL is in no text any more, so it can keep the pieces apart while all are changed at once.
     texts = b"\0".join(parts[0::2])
     tags = parts[1::2]
+    kinds = list(dict.fromkeys(tags))  # most tags of a page occur again and again
     plain = _decode(texts).lower().replace(b"\0 ", b"\0").split(b"\0")
     if tags:
         both = [b""] * len(parts)
         both[0::2] = plain
-        both[1::2] = _tags(tags)
+        both[1::2] = map(dict(zip(kinds, _tags(kinds), strict=True)).__getitem__, tags)
         nocomment.append(b"".join(both))
     else:
         nocomment.append(plain[0])
-    notags.append(_without_tags(texts, tags))
+    notags.append(_without_tags(texts, tags, kinds))
 
 
 def _tags(tags: list[bytes]) -> list[bytes]:
@@ -176,31 +177,37 @@ def _last_group(found: re.Match[bytes]) -> bytes:
     return run[:whole] + end + (run[whole:] if end == b" " else b"")
 
 
-def _without_tags(texts: bytes, tags: list[bytes]) -> bytes:
+def _without_tags(texts: bytes, tags: list[bytes], kinds: list[bytes]) -> bytes:
     plain = texts.translate(_CONTROLS_TO_SPACES)
     if b"&" in plain:
         plain = _ENTITY_AS_TEXT.sub(b" ", plain)
     if not plain.isascii():
         plain = _HIGH.sub(_doubled, plain)
     pieces = plain.lower().split(b"\0")
-    for i, tag in enumerate(tags):
-        name = _LINKS.get(tag[1:3])
-        if name is None:
-            continue
-        at = tag.lower().find(name)
-        link = _VALUE_OF.match(tag, at + len(name)) if at > 0 else None
-        if link is not None:
-            value = link[1].lstrip(b" ")
-            value = value[1:-1] if value[:1] in b"\"'" else value
-            if value[:5].lower() == b"data:":
-                continue
-            if b"&" in value:
-                value = _decode(_PARAMETER.sub(lambda name: name.group().lower(), value))
-            # Spaces at its ends stay: 2 keeps them from being folded.
-            value = b"\x02" + value if value[:1] == b" " else value
-            kept = b"\x02 " if value[-1:] == b" " else b" "
-            pieces[i + 1] = value + kept + pieces[i + 1]
+    addresses = {tag: address for tag in kinds if (address := _address(tag))}
+    if addresses:
+        for i, tag in enumerate(tags, 1):
+            if tag in addresses:
+                pieces[i] = addresses[tag] + pieces[i]
     return b" ".join(pieces)
+
+
+def _address(tag: bytes) -> bytes:
+    """What of a link or a picture is part of ``notags``, with a space behind it."""
+    name = _LINKS.get(tag[1:3])
+    at = tag.lower().find(name) if name is not None else -1
+    link = _VALUE_OF.match(tag, at + len(name)) if name is not None and at > 0 else None
+    if link is None:
+        return b""
+    value = link[1].lstrip(b" ")
+    value = value[1:-1] if value[:1] in b"\"'" else value
+    if value[:5].lower() == b"data:":
+        return b""
+    if b"&" in value:
+        value = _decode(_PARAMETER.sub(lambda name: name.group().lower(), value))
+    # Spaces at its ends stay: 2 keeps them from being folded.
+    begins = b"\x02" if value[:1] == b" " else b""
+    return begins + value + (b"\x02 " if value[-1:] == b" " else b" ")
 
 
 def _doubled(found: re.Match[bytes]) -> bytes:
