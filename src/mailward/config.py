@@ -123,6 +123,9 @@ class SmtpSettings(_Section):
     next_hop: Address = Field(
         "127.0.0.1:10026", description="mail server that scanned mail is handed to"
     )
+    next_hop_fallback: tuple[Address, ...] = Field(
+        (), description="servers that take its place when it does not answer, tried in this order"
+    )
     hostname: str = Field("", description="name in greetings; empty: this computer's")
     tls_certificate: Path | None = Field(
         None, description="certificates (PEM), ours first: offers STARTTLS; read again when changed"

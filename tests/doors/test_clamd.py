@@ -300,14 +300,14 @@ async def test_an_endless_command_is_not_kept(open_door: Open, path: Path) -> No
 
 async def test_more_clients_than_allowed_wait_for_a_place(open_door: Open, path: Path) -> None:
     await open_door(max_connections=1)
-    first, writer = await asyncio.open_unix_connection(str(path))
-    second, _ = await asyncio.open_unix_connection(str(path))
-    _.write(b"zPING\0")
-    writer.write(b"zPING\0")
+    first, one = await asyncio.open_unix_connection(str(path))
+    second, other = await asyncio.open_unix_connection(str(path))
+    other.write(b"zPING\0")
+    one.write(b"zPING\0")
     assert await asyncio.wait_for(first.read(), 10) == b"PONG\0"
     assert await asyncio.wait_for(second.read(), 10) == b"PONG\0"
-    writer.close()
-    _.close()
+    one.close()
+    other.close()
 
 
 async def test_a_socket_left_behind_is_replaced_and_one_in_use_is_not(

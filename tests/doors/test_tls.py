@@ -227,7 +227,9 @@ async def test_a_renewed_certificate_is_used_at_once_and_a_broken_one_never(
 
 def test_what_cannot_be_used_is_named_at_the_start(pem: Path, tmp_path: Path) -> None:
     def made(**settings: object) -> None:
-        tls.Security.of(SmtpSettings.model_validate(settings))
+        found = SmtpSettings.model_validate(settings)
+        tls.certificate(found)
+        tls.HopSecurity.of(found)
 
     with pytest.raises(ConfigError, match="No such file"):
         made(tls_certificate=tmp_path / "nothing.pem")

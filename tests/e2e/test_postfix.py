@@ -11,6 +11,7 @@ import pytest
 from mailward import main
 from mailward.config import Config, PolicySettings
 from mailward.doors import headers
+from mailward.doors.next_hops import NextHops
 from mailward.doors.relay import Relay, deliver
 from mailward.rules import Action
 from tests.e2e import postfix, through
@@ -95,7 +96,7 @@ async def test_held_mail_is_released_into_the_mailbox(
     assert await through.through_gateway(config, [infected], 1) == [250]
     quarantine = main.quarantine(config)
     (held,) = quarantine.list()
-    relay = Relay(config.smtp.next_hop, "mx.example", 10)
+    relay = Relay(NextHops.of(config.smtp), "mx.example")
 
     refused = await quarantine.release(
         held.id,

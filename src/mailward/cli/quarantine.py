@@ -15,8 +15,8 @@ from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
 from mailward.definitions.model import Version
 from mailward.doors import headers
+from mailward.doors.next_hops import NextHops
 from mailward.doors.relay import Relay, deliver
-from mailward.doors.tls import HopSecurity
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.events import Event
 from mailward.protect.held import Envelope, Held
@@ -226,8 +226,7 @@ def _search(
 async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
     """Release one message; who was refused. Raises as ``Quarantine.release``."""
     smtp = config.smtp
-    hostname = smtp.hostname or socket.getfqdn()
-    relay = Relay(smtp.next_hop, hostname, smtp.next_hop_timeout_s, HopSecurity.of(smtp))
+    relay = Relay(NextHops.of(smtp), smtp.hostname or socket.getfqdn())
 
     stamps = main.stamps(config)
 

@@ -153,6 +153,7 @@ def _smtp(config: Config) -> dict[str, Any]:
         "enabled": config.smtp.enabled,
         "listen": config.smtp.listen,
         "next_hop": config.smtp.next_hop,
+        "next_hop_fallback": list(config.smtp.next_hop_fallback),
         "answers": answers,
     }
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from mailward.doors.commands import Mail
 from mailward.doors.next_hop import HopConnection
+from mailward.doors.next_hops import NextHops
 from mailward.doors.reply import Reply
-from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
 
@@ -25,17 +25,9 @@ class Relay:
     may then be delivered twice.
     """
 
-    def __init__(
-        self,
-        address: str,
-        hostname: str,
-        timeout_s: float,
-        security: HopSecurity = PLAIN,
-    ) -> None:
-        self._security = security
-        self._address = address
+    def __init__(self, hops: NextHops, hostname: str) -> None:
+        self._hops = hops
         self._hostname = hostname
-        self._timeout_s = timeout_s
         self._hop: HopConnection | None = None
         self._mail: Mail | None = None
         self._accepted: list[str] = []
@@ -104,9 +96,7 @@ class Relay:
     async def _connected(self) -> HopConnection:
         if self._hop is None or not self._hop.alive:
             self.abort()
-            self._hop = await HopConnection.connect(
-                self._address, self._hostname, self._timeout_s, self._security
-            )
+            self._hop = await self._hops.connect(self._hostname)
         return self._hop
 
     async def _in_transaction(self) -> HopConnection:
@@ -127,7 +117,7 @@ class Relay:
     def _require_again(self, reply: Reply) -> None:
         if not reply.accepted:
             raise TemporaryError(
-                f"next hop {self._address}: closed during a transaction and then refused "
+                "next hop closed during a transaction and then refused "
                 f"what it had accepted: {reply}"
             )
 

@@ -22,14 +22,14 @@ from collections import Counter
 import structlog
 
 from mailward.config import PolicySettings, SmtpSettings
-from mailward.doors import listening
+from mailward.doors import listening, tls
 from mailward.doors.handover import Handover
 from mailward.doors.judge import Judge, Scans
 from mailward.doors.next_hop import split_address
+from mailward.doors.next_hops import NextHops
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
-from mailward.doors.tls import Security
 from mailward.doors.told import Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
@@ -92,7 +92,8 @@ class Gateway:
         self._hostname = settings.hostname or socket.getfqdn()
         self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record)
         self._gate = _Gate(settings)
-        self._security = Security.of(settings)
+        self._certificate = tls.certificate(settings)
+        self._hops = NextHops.of(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
         self.host, self.port = split_address(settings.listen)
@@ -105,10 +106,18 @@ class Gateway:
         )
         self.port = listening.port(self._listening)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Session(
-                self._settings, self._hostname, self._handover, self._gate, self._security
-            ),
+            self._session,
             sock=self._listening,
+        )
+
+    def _session(self) -> Session:
+        return Session(
+            self._settings,
+            self._hostname,
+            self._handover,
+            self._gate,
+            self._certificate,
+            self._hops,
         )
 
     async def stop(self, timeout_s: float = _DRAIN_S) -> None:

@@ -17,11 +17,11 @@ from mailward.doors import tls
 from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
 from mailward.doors.headers import Trace
+from mailward.doors.next_hops import NextHops
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
 from mailward.doors.smtp_connection import CLOSING, Connection, Gate
 from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
-from mailward.doors.tls import Security
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
 
@@ -48,14 +48,13 @@ class Session(Connection):
         hostname: str,
         handover: Handover,
         gate: Gate,
-        security: Security,
+        certificate: tls.Certificate | None,
+        hops: NextHops,
     ) -> None:
         super().__init__(settings, hostname, gate)
         self._handover = handover
-        self._certificate = security.certificate
-        self._relay = Relay(
-            settings.next_hop, hostname, settings.next_hop_timeout_s, security.next_hop
-        )
+        self._certificate = certificate
+        self._relay = Relay(hops, hostname)
         self._transaction: _Transaction | None = None
 
     def connection_lost(self, error: Exception | None) -> None:

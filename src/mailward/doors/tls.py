@@ -105,24 +105,13 @@ class HopSecurity:
 PLAIN = HopSecurity()
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    """TLS on both sides of the gateway."""
-
-    certificate: Certificate | None = None
-    """Ours; None: STARTTLS is not offered."""
-    next_hop: HopSecurity = PLAIN
-
-    @classmethod
-    def of(cls, settings: SmtpSettings) -> "Security":
-        """As configured. Raises ConfigError."""
-        if settings.tls_certificate is not None:
-            ours: Certificate | None = Certificate(settings.tls_certificate, settings.tls_key)
-        elif settings.tls_required:
-            raise ConfigError("smtp.tls_required needs smtp.tls_certificate")
-        else:
-            ours = None
-        return cls(ours, HopSecurity.of(settings))
+def certificate(settings: SmtpSettings) -> Certificate | None:
+    """Ours; None: STARTTLS is not offered. Raises ConfigError."""
+    if settings.tls_certificate is not None:
+        return Certificate(settings.tls_certificate, settings.tls_key)
+    if settings.tls_required:
+        raise ConfigError("smtp.tls_required needs smtp.tls_certificate")
+    return None
 
 
 def _server_context(chain: Path, key: Path) -> ssl.SSLContext:
