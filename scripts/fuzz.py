@@ -17,6 +17,8 @@ with atheris.instrument_imports(include=["mailward.scan"]):
     from mailward.scan.containers import (
         arj,
         chm,
+        disk,
+        dmg,
         embedded,
         iso,
         lz_expand,
@@ -53,6 +55,8 @@ READERS = {
     "7z": (b"7z\xbc\xaf\x27\x1c", sevenzip.read),
     "arj": (b"\x60\xea", arj.read),
     "chm": (b"ITSF\x03", chm.read),
+    "disk": (b"", disk.read),
+    "dmg": (b"", lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
     "embedded": (b"MZ", embedded.read),
     "iso": (b"", iso.read),
     "lnk": (b"", shortcut.read),

@@ -106,6 +106,15 @@ def test_an_encrypted_rar() -> None:
     assert Reason.ENCRYPTED in {one.reason for one in shut}
 
 
+@pytest.mark.parametrize("size", [0, 7, 8, 16, 31, 32, 33, 64, 100])
+def test_encrypted_headers_of_a_rar_that_are_cut_are_survived(size: int) -> None:
+    archive = archives.rar5_names_encrypted(bytes(size))
+    _, _, shut = looked_into(mail(archive, "Password: secret"))
+    assert shut
+    _, _, shut = looked_into(mail(archive, "Password: other"))
+    assert {one.reason for one in shut} == {Reason.ENCRYPTED}
+
+
 def test_the_text_is_not_looked_at_when_nothing_is_encrypted() -> None:
     asked: list[str] = []
 

@@ -113,6 +113,16 @@ def rar5_encrypted(name: str, content: bytes, password: str = "secret") -> bytes
     return b"Rar!\x1a\7\1\0" + head + packed + _rar5_block(5, 0, b"\0")
 
 
+def rar5_names_encrypted(behind: bytes, password: str = "secret") -> bytes:
+    """A header that says that headers are encrypted, and what follows it."""
+    salt, power = b"0123456789abcdef", 4
+    value = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, (1 << power) + 32, 32)
+    check = bytes(value[n] ^ value[n + 8] ^ value[n + 16] ^ value[n + 24] for n in range(8))
+    check += hashlib.sha256(check).digest()[:4]
+    crypt = _vint(0) + _vint(1) + bytes([power]) + salt + check
+    return b"Rar!\x1a\7\1\0" + _rar5_block(4, 0, crypt) + behind
+
+
 def nsis(_name: str, content: bytes) -> bytes:
     """Script and one file, each packed by deflate."""
     blocks = b""

@@ -13,6 +13,8 @@ from mailward.scan.budget import Budget
 from mailward.scan.containers import (
     arj,
     chm,
+    disk,
+    dmg,
     embedded,
     iso,
     libarchive,
@@ -71,6 +73,7 @@ _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.
 
 _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (iso.looks_like_iso, "ISO 9660 disk image", iso.read),
+    (disk.looks_like_disk, "disk image", disk.read),
     (udf.looks_like_udf, "UDF disk image", udf.read),
     (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
     (inline.holds_files, "files in a text", inline.read),
@@ -103,6 +106,8 @@ def kind(data: bytes) -> str:
 
 
 def _formats(data: bytes) -> list[tuple[str, Reader]]:
+    if dmg.looks_like_dmg(data):  # it begins with a piece of itself, which is no file
+        return [("macOS disk image", dmg.read)]
     start = _START.match(data)
     found = [_AT_START[start.lastindex - 1][1:]] if start is not None and start.lastindex else []
     found += [(what, read) for looks_so, what, read in _BY_LOOK if looks_so(data)]

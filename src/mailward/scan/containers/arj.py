@@ -21,7 +21,11 @@ _GARBLED = 1
 _STORED, _FASTEST = 0, 4
 _MAIN, _FOLDER = 2, 3
 _LOOK_EVERY = 4096
-"""Symbols between two looks at time and ratio."""
+_LOOK_EVERY_BYTES = 1024 * 1024
+"""Symbols, or bytes, between two looks at time and ratio."""
+_OFTEN = 2048
+"""Symbols in a block of an honest archive: those have ten thousands."""
+_SMALL_BITS = 8
 _CODES, _LENGTH_CODES, _DISTANCE_CODES = 510, 19, 17
 
 
@@ -111,48 +115,71 @@ class _Bits:
 
 
 class _Code:
-    """A canonical Huffman code: the symbol and length for each beginning of so many bits."""
+    """A canonical Huffman code.
 
-    def __init__(self, lengths: Sequence[int], only: int | None = None) -> None:
-        self.bits = max(lengths, default=0)
-        if only is not None or not self.bits:
-            self.bits, self._table = 0, [(only or 0, 0)]
-            return
-        table: list[tuple[int, int]] = []
+    ``often``: it will be used so often that a table of all beginnings is worth making; a hostile
+    archive has thousands of codes and hardly a symbol in each.
+    """
+
+    def __init__(self, lengths: Sequence[int], only: int | None = None, *, often: bool) -> None:
+        self.bits = 0 if only is not None else max(lengths, default=0)
+        self.only = only or 0
+        self._table: list[tuple[int, int]] = []
+        self._by_length: list[tuple[int, int, list[int]]] = []
+        code = 0
         for length in range(1, self.bits + 1):
-            room = 1 << self.bits - length
-            for symbol, its in enumerate(lengths):
-                if its == length:
-                    table += [(symbol, length)] * room
-            if len(table) > 1 << self.bits:
+            symbols = [symbol for symbol, its in enumerate(lengths) if its == length]
+            if symbols:
+                self._by_length.append((length, code, symbols))
+                code += len(symbols)
+            if code > 1 << length:
                 raise _DamagedError
-        self._table = table
+            code <<= 1
+        if often or self.bits <= _SMALL_BITS:
+            for length, _, symbols in self._by_length:
+                for symbol in symbols:
+                    self._table += [(symbol, length)] * (1 << self.bits - length)
 
     def read(self, bits: _Bits) -> int:
+        if not self.bits:
+            return self.only
         at = bits.peek(self.bits)
-        if at >= len(self._table):
-            raise _DamagedError
-        symbol, length = self._table[at]
-        bits.take(length)
-        return symbol
+        if self._table:
+            if at >= len(self._table):
+                raise _DamagedError
+            symbol, length = self._table[at]
+            bits.take(length)
+            return symbol
+        for length, first, symbols in self._by_length:
+            place = (at >> self.bits - length) - first
+            if place < len(symbols):
+                bits.take(length)
+                return symbols[place]
+        raise _DamagedError
 
 
 def _huffman(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
     bits = _Bits(packed)
     room = budget.room()
-    left = turns = 0
-    symbols = distances = _Code(())
+    left = turns = look_at = 0
+    symbols = distances = _Code((), often=False)
     while len(out) < wanted:
         turns += 1
-        if turns % _LOOK_EVERY == 1:
+        if turns % _LOOK_EVERY == 1 or len(out) > look_at:
+            look_at = len(out) + _LOOK_EVERY_BYTES
             shut = _over(out, packed, room, budget)
             if shut is not None:
                 return shut
         if not left:
             left = bits.take(16) or 1 << 16
-            lengths = _lengths(bits, _LENGTH_CODES, 5, 3)
-            symbols = _symbols(bits, lengths)
-            distances = _lengths(bits, _DISTANCE_CODES, 5, -1)
+            often = left >= _OFTEN
+            lengths = _lengths(bits, _LENGTH_CODES, 5, 3, often=False)
+            symbols = _symbols(bits, lengths, often=often)
+            distances = _lengths(bits, _DISTANCE_CODES, 5, -1, often=often)
+            if not symbols.bits and symbols.only < 256:  # they cost no bit, so not a turn each
+                out += bytes([symbols.only]) * min(left, wanted - len(out))
+                left = 0
+                continue
         left -= 1
         symbol = symbols.read(bits)
         if symbol < 256:
@@ -197,8 +224,9 @@ def _stepped(bits: _Bits, width: int, most: int) -> int:
 def _copy(out: bytearray, distance: int, length: int) -> None:
     if distance > len(out):
         raise _DamagedError
-    for _ in range(length):
-        out.append(out[-distance])
+    start = len(out) - distance
+    pattern = out[start : start + length]
+    out += pattern if length <= distance else (pattern * (length // distance + 1))[:length]
 
 
 def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut | None:
@@ -209,10 +237,10 @@ def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut
     return budget.bomb() if budget.is_bomb(len(out), len(packed)) else None
 
 
-def _lengths(bits: _Bits, most: int, width: int, gap_at: int) -> _Code:
+def _lengths(bits: _Bits, most: int, width: int, gap_at: int, *, often: bool) -> _Code:
     count = bits.take(width)
     if not count:
-        return _Code((), bits.take(width))
+        return _Code((), bits.take(width), often=False)
     lengths: list[int] = []
     while len(lengths) < min(count, most):
         length = bits.take(3)
@@ -223,13 +251,13 @@ def _lengths(bits: _Bits, most: int, width: int, gap_at: int) -> _Code:
         lengths.append(length)
         if len(lengths) == gap_at:
             lengths += [0] * bits.take(2)
-    return _Code(lengths)
+    return _Code(lengths, often=often)
 
 
-def _symbols(bits: _Bits, lengths: _Code) -> _Code:
+def _symbols(bits: _Bits, lengths: _Code, *, often: bool) -> _Code:
     count = bits.take(9)
     if not count:
-        return _Code((), bits.take(9))
+        return _Code((), bits.take(9), often=False)
     found: list[int] = []
     while len(found) < min(count, _CODES):
         symbol = lengths.read(bits)
@@ -239,4 +267,4 @@ def _symbols(bits: _Bits, lengths: _Code) -> _Code:
             found += [0] * (bits.take(4) + 3 if symbol == 1 else bits.take(9) + 20)
         else:
             found.append(0)
-    return _Code(found)
+    return _Code(found, often=often)

@@ -145,6 +145,8 @@ class _Archive5:
         if key is None:
             size, start = _number(data, at + 4)
             return data[at : start + size], data[start : start + size], start + size
+        if at + 32 > len(data):
+            raise _DamagedError
         decryptor = Cipher(algorithms.AES(key), modes.CBC(data[at : at + 16])).decryptor()
         first = decryptor.update(data[at + 16 : at + 32])
         size, start = _number(first, 4)
