@@ -3,9 +3,12 @@
 import random
 from collections.abc import Callable
 
+import pytest
+
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import EICAR
+from tests.scan.containers import archives
 
 Unpack = Callable[..., list[Found]]
 
@@ -73,3 +76,38 @@ def test_any_damage_is_survived(unpack: Unpack) -> None:
         for _ in range(4):
             damaged[numbers.randrange(16 * SECTOR + 100, len(damaged))] = numbers.randrange(256)
         unpack(bytes(damaged))
+
+
+@pytest.fixture(scope="module")
+def udf() -> bytes:
+    """Without its ISO 9660 half."""
+    whole = bytearray(archives.MADE["iso-udf"]("eicar.com", EICAR * 40))
+    whole[16 * SECTOR : 18 * SECTOR] = bytes(2 * SECTOR)
+    whole[16 * SECTOR + 1 : 16 * SECTOR + 6] = b"BEA01"
+    return bytes(whole)
+
+
+@pytest.mark.real
+def test_udf_alone(unpack: Unpack, udf: bytes) -> None:
+    [piece] = unpack(udf)
+    assert isinstance(piece, Piece)
+    assert (piece.name, piece.data) == ("eicar.com", EICAR * 40)
+
+
+@pytest.mark.real
+def test_any_damage_to_udf_is_survived(unpack: Unpack, udf: bytes) -> None:
+    numbers = random.Random(0)
+    used = [at for at in range(17 * SECTOR, len(udf)) if udf[at]]
+    for _ in range(400):
+        damaged = bytearray(udf)
+        for _ in range(4):
+            damaged[numbers.choice(used)] = numbers.randrange(256)
+        unpack(bytes(damaged))
+
+
+@pytest.mark.real
+def test_udf_that_is_cut_says_so(unpack: Unpack, udf: bytes) -> None:
+    for end in range(20 * SECTOR, len(udf), SECTOR):
+        found = unpack(udf[:end])
+        whole = any(isinstance(one, Piece) and one.data == EICAR * 40 for one in found)
+        assert whole or any(isinstance(one, Shut) for one in found), end // SECTOR

@@ -29,6 +29,7 @@ _UNKNOWN = (
     (b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", "compiled AutoIt script"),
     (b"ISSetupStream\0", "InstallShield installer"),
     (b"ISc(", "InstallShield cabinet"),
+    (b"\xeb\x01\x68\x60\xe8\0\0\0\0\x8b\x1c\x24\x83\xc3\x12", "packed program (PESpin)"),
 )
 """What else can be in a program and stays shut (S11)."""
 _PACKED = re.compile(

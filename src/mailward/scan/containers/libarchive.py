@@ -27,7 +27,7 @@ _LIBRARY = "libarchive.so.13"
 _EOF, _OK, _RETRY, _WARN, _FAILED = 1, 0, -10, -20, -25
 _TYPE_MASK, _REGULAR, _FOLDER, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 
-_DRAIN_BYTES = 32 * 1024 * 1024
+_DRAIN_BYTES = 4 * 1024 * 1024
 """Unpacked and thrown away to reach what lies behind a member that was cut, in one archive."""
 _RETRIES_MAX = 10
 _DETAIL_MAX = 160

@@ -75,7 +75,11 @@ class _Image:
         while waiting:
             above, where = waiting.pop()
             budget.count_part(0)  # or millions of folders would cost nothing but time
-            listing = self._content(self._entry(where), _FOLDER_MAX_BYTES)
+            folder = self._entry(where)
+            listing = self._content(folder, _FOLDER_MAX_BYTES)
+            if len(listing) < folder.size:
+                why = "UDF disk image: a folder is truncated"
+                yield Shut(Reason.MALFORMED, why, above.rstrip("/"))
             for name, flags, inner in self._names(listing):
                 budget.check_time()
                 if flags & (_IS_PARENT | _IS_DELETED) or inner in visited:
