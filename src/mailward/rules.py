@@ -90,6 +90,8 @@ class When(BaseModel):
     """Why something could not be looked into."""
     ambiguous: bool | None = None
     """Whether mail clients read its structure in more than one way."""
+    own_password: bool | None = None
+    """Whether something encrypted in it was opened with a password that it gives itself."""
     file_name: tuple[Pattern, ...] = ()
     """Of attachments and of what is in them, as the sender calls them: ``*.exe``."""
     content_type: tuple[Pattern, ...] = ()

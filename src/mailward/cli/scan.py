@@ -205,6 +205,9 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     for risk in outcome.verdict.risks:
         kind = VerdictKind.SUSPICIOUS if risk.suspicious else VerdictKind.INFECTED
         out.print(f"{path}: {kind}: {risk.name} in {risk.part} ({risk.engine})", markup=False)
+    for own in outcome.verdict.own_passwords[:_UNOPENED_SHOWN]:
+        why = f"{own.part}: opened with a password that the message gives"
+        out.print(f"{path}: encrypted: {why}", markup=False)
     for ambiguity in outcome.verdict.ambiguities[:_UNOPENED_SHOWN]:
         why = f"{ambiguity.part}: {ambiguity.doubt}, {ambiguity.detail}"
         out.print(f"{path}: ambiguous: {why}", markup=False)

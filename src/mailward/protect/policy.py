@@ -146,6 +146,10 @@ def _ambiguous(when: When, verdict: Verdict, _settings: PolicySettings, _mail: M
     return bool(verdict.ambiguities) == when.ambiguous
 
 
+def _own_password(when: When, verdict: Verdict, _settings: PolicySettings, _mail: Mail) -> bool:
+    return bool(verdict.own_passwords) == when.own_password
+
+
 def _file_name(when: When, verdict: Verdict, _settings: PolicySettings, _mail: Mail) -> bool:
     return any(when.file_names.fit(file.name) for file in verdict.files)
 
@@ -194,6 +198,7 @@ _CONDITIONS: dict[str, _Holds] = {
     "engine": _engine,
     "unscannable": _unscannable,
     "ambiguous": _ambiguous,
+    "own_password": _own_password,
     "file_name": _file_name,
     "content_type": _content_type,
     "larger_than_bytes": _larger,
