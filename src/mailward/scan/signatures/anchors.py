@@ -18,6 +18,7 @@ from mailward.scan.signatures.pattern import (
     element_lengths,
 )
 from mailward.scan.signatures.rarity import rarest
+from mailward.scan.signatures.regex_literals import literals
 from mailward.scan.signatures.signature import Body, Compare, Macro, Regex, Signature
 
 RUN_MAX = 256
@@ -103,12 +104,12 @@ def _anchor(rated: _Rated) -> Anchor:
 
 
 def _matchable(expression: Expression, signature: Signature) -> Expression:
-    """With those that are looked for only after others replaced by these."""
+    """With what else must match whenever a subsignature does, so that it can be looked for."""
     match expression:
         case Leaf(index):
             match signature.subsignatures[index]:
                 case Regex(trigger):
-                    return _matchable(trigger, signature)
+                    return Both(Leaf(index), _matchable(trigger, signature))
                 case Compare(trigger):
                     return Leaf(trigger)
                 case Macro():
@@ -127,6 +128,9 @@ def _runs(signature: Signature) -> Iterator[_Run]:
         if isinstance(subsignature, Body):
             for at, pattern in enumerate(subsignature.patterns):
                 yield from _runs_of(number, at, pattern, subsignature.offset)
+        elif isinstance(subsignature, Regex):
+            for literal, caseless in literals(subsignature.source, subsignature.flags):
+                yield _Run(number, 0, literal, caseless, (0, NUMBER_MAX))
 
 
 def _runs_of(number: int, at: int, pattern: Pattern, offset: Offset) -> Iterator[_Run]:
