@@ -44,6 +44,7 @@ LINES = {
         "B4;Engine:51-255,Target:0;0;6d61696c77617264::iwa",
         "B5;Engine:51-255,Target:0;0;6d61696c{2}77617264::w",
         "B6;Engine:51-255,Target:0;0&1;6d61696c77617264;0/ward[0-9]{3}x?y/i",
+        "B12;Engine:51-255,Target:0;0&1;6d61696c77617264;0/=a(?:\\s*[0-9]{1,5}\\s*,){1024}/i",
         "B7;Engine:51-255,Target:1,NumberOfSections:3-3;0&1;EP+0:e8000000;S2+0:6162636465",
         "B8;Engine:51-255,Target:0,FileSize:500-900;0;6d61696c77617264",
         "B9;Engine:51-255,Target:0,Container:CL_TYPE_ZIP;0;6d61696c77617264",

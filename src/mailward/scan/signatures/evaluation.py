@@ -36,7 +36,7 @@ Members = Callable[[int], Sequence[Signature]]
 """The signatures of a macro group."""
 
 
-def compile_regex(regex: Regex) -> "pcre2.Pattern[bytes]":
+def compile_regex(regex: Regex, *, jit: bool = True) -> "pcre2.Pattern[bytes]":
     """Raises UnsupportedError if PCRE2 does not take it."""
     if "E" in regex.flags:
         raise UnsupportedError("a regular expression with flag E")
@@ -48,7 +48,7 @@ def compile_regex(regex: Regex) -> "pcre2.Pattern[bytes]":
     for flag, value in _FLAGS.items():
         flags |= value if flag in regex.flags else 0
     try:
-        return pcre2.compile(source.encode("latin-1"), flags)
+        return pcre2.compile(source.encode("latin-1"), flags, jit=jit)
     except (pcre2.PatternError, pcre2.LibraryError) as e:
         raise UnsupportedError("a regular expression that PCRE2 does not take") from e
 
@@ -191,7 +191,7 @@ class Evaluator:
         if window is None or window[0] > len(subject.data):
             return 0
         try:
-            return _search(compiled, regex, subject, window)
+            return _search_again(compiled, regex, subject, window)
         except pcre2.LibraryError as e:
             raise ScanTimeoutError(
                 f"the regular expression of {self.signature.name} needs too many steps"
@@ -223,6 +223,19 @@ class Evaluator:
             for start in starts
             for matcher in bodies
         )
+
+
+def _search_again(
+    compiled: "pcre2.Pattern[bytes]", regex: Regex, subject: Subject, window: tuple[int, int]
+) -> int:
+    """As ``_search``; once more without machine code if its stack, 32 KB, is not enough: a thousand
+    repetitions use it up. Raises pcre2.LibraryError."""
+    try:
+        return _search(compiled, regex, subject, window)
+    except pcre2.LibraryError as e:
+        if "JIT stack" not in str(e):
+            raise
+        return _search(compile_regex(regex, jit=False), regex, subject, window)
 
 
 def _search(
