@@ -19,6 +19,9 @@ _TEXT_MAX_BYTES = 256 * 1024
 _TEXTS_DEPTH = 3
 """Where passwords are looked for."""
 
+_MAIL = ("eml", "mbox", "mbx", "mime", "msg", "txt", "nws")
+"""Extensions that mail clients and editors open: what is a message is nothing else then."""
+
 _PART_NAME_MAX = 1000
 """Characters of a name that rules see."""
 
@@ -119,7 +122,10 @@ class _Tree:
             role, found = Role.MESSAGE, message.read(data, self._budget)
         else:
             return role, contents
-        return role, found if contents is None else chain(found, contents)
+        opened_as_mail = piece.name.rpartition(".")[2].lower() in _MAIL or "." not in piece.name
+        if contents is None or opened_as_mail:
+            return role, found
+        return role, chain(found, contents)
 
     def _unique(self, path: str) -> str:
         """Members may have the same name: the second is ``name~2``."""

@@ -1,5 +1,6 @@
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,7 @@ from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Piece
 from mailward.scan.documents import mapi
-from mailward.scan.part import Part
+from mailward.scan.part import Part, Role
 from mailward.scan.verdict import Reason, Unopened
 from mailward.testing import EICAR
 from tests.scan.documents.build import tnef
@@ -81,3 +82,28 @@ def test_a_count_of_billions_costs_nothing(scan: Scan, count: int) -> None:
 def test_any_damage_is_survived(scan: Scan, at: int, junk: bytes) -> None:
     data = tnef(("a.com", EICAR), ("b.com", EICAR), body=b"x")
     scan(data[:at] + junk + data[at + len(junk) :])
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("example", "names"),
+    [
+        ("data-before-name", {"AUTOEXEC.BAT", "CONFIG.SYS", "boot.ini"}),
+        ("long-filename", {"allproductsmar2000.dat"}),
+        ("two-files", {"AUTHORS", "README"}),
+        ("MAPI_OBJECT", {"Untitled_Attachment"}),
+        ("multi-value-attribute", {"208225__5_seconds__Voice_Mail.mp3"}),
+        (
+            "missing-filenames",
+            {"generpts.src", "TechlibDEC99.doc", "TechlibDEC99-JAN00.doc", "TechlibNOV99.doc"},
+        ),
+    ],
+)
+def test_real_ones_have_the_attachments_that_tnefparse_finds(
+    scan: Scan, shared: Path, example: str, names: set[str]
+) -> None:
+    path = shared / "containers/tnef/tests/examples" / f"{example}.tnef"
+    found = scan(path.read_bytes())
+    attached = {p.name for p in found if isinstance(p, Part) and p.role is Role.ATTACHMENT}
+    assert attached - {"a"} == names
+    assert not [p for p in found if isinstance(p, Unopened)]

@@ -20,6 +20,8 @@ _LOOK_BYTES = 512
 _IN_PAGES = (b"<script", b"data:", b"atob")
 _IN_SCRIPTS = (b"atob", b"base64", b"unescape", b"decodeuri", b"fromcharcode", b"array(", b"#@~^")
 """One of these is in whatever has something to unpack; each costs plain mail time."""
+_ATOB = re.compile(rb"(?<![a-z])atob(?![a-z])")
+"""Four letters that long texts in base64 have by chance."""
 _SHORT_BYTES = 96
 _UNPACKED_BY = (b"base64", b"blob", b"uint8array")
 _PIECES_MAX = 2000
@@ -76,7 +78,9 @@ def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
     yield from _scripts(data, lower)
     yield from _addresses(data, lower)
     runs_something = _SCRIPT in lower or b"<" not in data[:_LOOK_BYTES]
-    if b"atob" in lower or (runs_something and any(mark in lower for mark in _UNPACKED_BY)):
+    if _ATOB.search(lower) is not None or (
+        runs_something and any(mark in lower for mark in _UNPACKED_BY)
+    ):
         joined = _JOINED.sub(b"", data)
         for found in _BASE64.finditer(joined):
             for decoded in encodings.decode_transfer(_letters(found[1]), "base64"):
@@ -118,7 +122,9 @@ def _addresses(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
         at = found.end() - 1
         content_type = (found[1] or b"text/plain").decode("latin-1").lower()
         if b"base64" in found[2].lower():
-            letters = encodings.percent(found[3].decode("latin-1"))
+            letters = found[3]
+            if b"%" in letters:
+                letters = encodings.percent(letters.decode("latin-1"))
             for decoded in encodings.decode_transfer(letters, "base64")[:1]:
                 yield decoded, content_type, "data"
         elif len(found[3]) >= _PACKED_MIN or b"%3c" in found[3].lower():
