@@ -17,6 +17,10 @@ _CELLS = 92
 """Up to 2^23 times 10 µs: more than the longest time limit of a message."""
 
 
+_TALLIES_MAX = 8
+"""Sets whose counts are kept."""
+
+
 def size_class(size_bytes: int) -> int:
     """The class of a message's size."""
     kib = size_bytes / 1024
@@ -97,3 +101,24 @@ class Tally:
             load_error=self.load_error,
             pace=Pace(tuple(map(tuple, self._cells))),
         )
+
+
+class Tallies:
+    """The tallies of the last few sets, by version."""
+
+    def __init__(self) -> None:
+        self._by_version: dict[str, Tally] = {}
+
+    def of(self, version: str) -> Tally:
+        """The one of a set, to count with."""
+        tally = self._by_version.get(version)
+        if tally is None:
+            if len(self._by_version) >= _TALLIES_MAX:
+                del self._by_version[next(iter(self._by_version))]
+            tally = self._by_version[version] = Tally()
+        return tally
+
+    def now(self, version: str) -> SetCounts:
+        """The counts of a set as they stand."""
+        tally = self._by_version.get(version)
+        return tally.now() if tally is not None else SetCounts()

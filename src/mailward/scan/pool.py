@@ -10,13 +10,11 @@ the set before: so the watch knows whether the message or the set is at fault.
 
 import asyncio
 import contextlib
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -25,9 +23,10 @@ from mailward.definitions.ignored import IgnoreList, is_ignored
 from mailward.definitions.sets import StoredSet
 from mailward.definitions.store import Store
 from mailward.errors import FormatError, MailwardError, ScannerDownError
-from mailward.scan.counts import SetCounts, Tally
-from mailward.scan.engine import Source
+from mailward.scan.counts import SetCounts, Tallies
+from mailward.scan.jobs import Job, Slot
 from mailward.scan.part import Role
+from mailward.scan.remade import Remade
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Reason, Unopened, Verdict
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
@@ -40,8 +39,6 @@ _ATTEMPTS_MAX = 2
 """S13: a message that cost two workers is unscannable."""
 _LOAD_ATTEMPTS_MAX = 2
 """A worker that ends while it loads a set may have been ended by something else."""
-_TALLIES_MAX = 8
-"""Sets whose counts are kept."""
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MAX_S = 30.0
 """Between attempts to start a worker that does not start, doubling."""
@@ -49,37 +46,6 @@ _CLOSE_TIMEOUT_S = 20.0
 """For messages that are being scanned when the pool is closed."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Job:
-    data: bytes | bytearray
-    role: Role
-    name: str
-    answer: asyncio.Future[Verdict]
-    began: float = field(default_factory=time.perf_counter)
-    lost_with: list[str] = field(default_factory=list)
-    """The version of each worker that it cost."""
-    late: bool = False
-    """It took too long, at least once."""
-    how: str = ""
-    """The last one's end."""
-
-
-@dataclass(slots=True)
-class _Slot:
-    """The place of one worker, which may be replaced."""
-
-    worker: WorkerProcess | None = None
-    down: str = ""
-    """Why there is no worker and cannot be one at the moment; empty if there is or will be."""
-    failures: int = 0
-    """Workers in a row that were lost without having scanned anything."""
-    comparing: tuple[_Job, StoredSet] | None = None
-    """A message for the next worker here, and the set to try it with."""
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """It has started a worker, or found that it cannot."""
 
 
 class ScanPool:
@@ -92,8 +58,8 @@ class ScanPool:
         self._store = store
         self._settings = settings
         self._engines = engines
-        self._jobs: deque[_Job] = deque()
-        self._slots: list[_Slot] = []
+        self._jobs: deque[Job] = deque()
+        self._slots: list[Slot] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._wanted: StoredSet | None = None
         """The active set, as far as we know."""
@@ -111,20 +77,19 @@ class ScanPool:
         self._ignore_list = IgnoreList(store.folder)
         self._ignored_stamp: tuple[int, int, int] | None = None
         self._ignored: frozenset[str] = frozenset()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies()
         self._verdicts = Counter[str]()
         self._workers_lost = 0
         self._announced = ""
         """Version of the last set that all workers were seen to use (S9)."""
         self._swap = asyncio.Lock()
-        self._preparing = asyncio.Lock()
-        self._remade: dict[Path, tempfile.TemporaryDirectory[str]] = {}
+        self._remade = Remade(settings, engines)
         self._closing = False
 
     async def __aenter__(self) -> "ScanPool":
         """Start the workers. Returns when each has a set loaded, or cannot have one for now."""
         await self._look()
-        self._slots = [_Slot() for _ in range(self._settings.workers)]
+        self._slots = [Slot() for _ in range(self._settings.workers)]
         for slot in self._slots:
             task = asyncio.create_task(self._serve(slot))
             task.add_done_callback(partial(self._ended, slot))
@@ -154,7 +119,7 @@ class ScanPool:
         down = self.down()
         if down:
             raise ScannerDownError(down)
-        job = _Job(data, role, name, asyncio.get_running_loop().create_future())
+        job = Job(data, role, name, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._wake_workers()
         return await job.answer
@@ -165,8 +130,7 @@ class ScanPool:
 
     def counts(self, version: str) -> SetCounts:
         """How scanning with a set has gone since the pool was made."""
-        tally = self._tallies.get(version)
-        return tally.now() if tally is not None else SetCounts()
+        return self._tallies.now(version)
 
     @property
     def verdicts(self) -> Mapping[str, int]:
@@ -202,7 +166,7 @@ class ScanPool:
 
     # --- a worker's life --------------------------------------------------------------------------
 
-    async def _serve(self, slot: _Slot) -> None:
+    async def _serve(self, slot: Slot) -> None:
         try:
             while not (self._closing and not self._jobs):
                 slot.wake.clear()
@@ -227,7 +191,7 @@ class ScanPool:
             if slot.worker is not None:
                 await slot.worker.close()
 
-    async def _start(self, slot: _Slot) -> None:
+    async def _start(self, slot: Slot) -> None:
         if slot.comparing is not None:
             await self._start_comparing(slot, *slot.comparing)
             return
@@ -263,7 +227,7 @@ class ScanPool:
         slot.down = ""
         slot.settled.set()
 
-    async def _start_comparing(self, slot: _Slot, job: _Job, before: StoredSet) -> None:
+    async def _start_comparing(self, slot: Slot, job: Job, before: StoredSet) -> None:
         """A worker with the set before, for this message; then it changes to the active one."""
         try:
             worker = await WorkerProcess.start(self._settings, self._engines, slot.wake.set)
@@ -279,7 +243,7 @@ class ScanPool:
             return
         slot.worker = worker
 
-    async def _stay_down(self, slot: _Slot, why: str, seconds: float | None) -> None:
+    async def _stay_down(self, slot: Slot, why: str, seconds: float | None) -> None:
         """Until something changes or the time is over. Nobody waits for what cannot come."""
         slot.down = why
         slot.settled.set()
@@ -292,14 +256,14 @@ class ScanPool:
             async with asyncio.timeout(seconds):
                 await slot.wake.wait()
 
-    def _lost_idle(self, slot: _Slot, worker: WorkerProcess) -> None:
+    def _lost_idle(self, slot: Slot, worker: WorkerProcess) -> None:
         log.error("a worker ended while it was idle", set=worker.version)
         self._workers_lost += 1
-        self._tally(worker.version).by_chance += 1
+        self._tallies.of(worker.version).by_chance += 1
         slot.worker = None
         slot.failures += 1
 
-    def _ended(self, slot: _Slot, task: asyncio.Task[None]) -> None:
+    def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.critical("a worker's place is lost", exc_info=task.exception())
             slot.worker, slot.down = None, "an internal error; see the log"
@@ -307,14 +271,14 @@ class ScanPool:
 
     # --- a message --------------------------------------------------------------------------------
 
-    def _next_job(self) -> _Job | None:
+    def _next_job(self) -> Job | None:
         while self._jobs:
             job = self._jobs.popleft()
             if not job.answer.done():  # else whoever asked has gone
                 return job
         return None
 
-    async def _run(self, slot: _Slot, worker: WorkerProcess, job: _Job) -> None:
+    async def _run(self, slot: Slot, worker: WorkerProcess, job: Job) -> None:
         try:
             verdict, cpu_ms = await worker.scan(job.data, job.role, job.name)
         except asyncio.CancelledError:
@@ -328,22 +292,20 @@ class ScanPool:
             self._retry_or_give_up(slot, job, worker.version, e)
             return
         slot.failures = 0
-        tally = self._tally(worker.version)
+        tally = self._tallies.of(worker.version)
         tally.scanned(len(job.data), cpu_ms)
         if job.lost_with:
             verdict = self._scanned_after_all(job, worker.version, verdict)
         self._answer(job, verdict)
 
-    def _answer(self, job: _Job, verdict: Verdict) -> None:
+    def _answer(self, job: Job, verdict: Verdict) -> None:
         if self._ignored and verdict.risks:
             verdict = verdict.without(lambda r: is_ignored(r.name, r.signatures, self._ignored))
         self._verdicts[verdict.kind.value] += 1
         if not job.answer.done():
             job.answer.set_result(verdict)
 
-    def _retry_or_give_up(
-        self, slot: _Slot, job: _Job, version: str, lost: WorkerLostError
-    ) -> None:
+    def _retry_or_give_up(self, slot: Slot, job: Job, version: str, lost: WorkerLostError) -> None:
         """S13: once more, on a worker that has nothing else; never for ever.
 
         A fresh set's message is then tried with the set before, also if nobody waits for it any
@@ -368,15 +330,15 @@ class ScanPool:
         else:
             self._give_up(job)
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Job) -> None:
         """It cost workers whatever it was scanned with, as far as could be tried."""
         for version in set(job.lost_with):
-            self._tally(version).not_blamed += 1
+            self._tallies.of(version).not_blamed += 1
         ms = (time.perf_counter() - job.began) * 1000
         at_fault = self._unscannable(job)
         self._answer(job, Verdict(unopened=(at_fault,), set=job.lost_with[-1], ms=ms))
 
-    def _scanned_after_all(self, job: _Job, version: str, verdict: Verdict) -> Verdict:
+    def _scanned_after_all(self, job: Job, version: str, verdict: Verdict) -> Verdict:
         """Blames the set that it cost workers, if it was another one.
 
         What the set before found holds; what the fresh one would have found nobody knows, so the
@@ -386,28 +348,20 @@ class ScanPool:
         compared = self._compared is not None and str(self._compared.version) == version
         if not others or not compared:
             for each in job.lost_with:
-                self._tally(each).by_chance += 1
+                self._tallies.of(each).by_chance += 1
             return verdict
         for other in others:
-            tally = self._tally(other)
+            tally = self._tallies.of(other)
             tally.blamed += 1
             tally.blamed_late += job.late
         return replace(verdict, unopened=(*verdict.unopened, self._unscannable(job)))
 
-    def _unscannable(self, job: _Job) -> Unopened:
+    def _unscannable(self, job: Job) -> Unopened:
         detail = (
             f"the worker that scanned it {job.how}, {len(job.lost_with)} times, "
             f"with set {' and '.join(dict.fromkeys(job.lost_with))}"
         )
         return Unopened("message", Reason.TIME if job.late else Reason.CRASH, detail)
-
-    def _tally(self, version: str) -> Tally:
-        tally = self._tallies.get(version)
-        if tally is None:
-            if len(self._tallies) >= _TALLIES_MAX:
-                del self._tallies[next(iter(self._tallies))]
-            tally = self._tallies[version] = Tally()
-        return tally
 
     # --- sets -------------------------------------------------------------------------------------
 
@@ -489,53 +443,17 @@ class ScanPool:
         return self._instead is not None
 
     async def _load_into(self, worker: WorkerProcess, stored: StoredSet) -> None:
-        remade = self._remade.get(stored.prepared)
-        prepared = Path(remade.name) if remade is not None else stored.prepared
+        remade = self._remade.of(stored)
         try:
-            missing = await worker.load(str(stored.version), prepared)
+            missing = await worker.load(str(stored.version), remade or stored.prepared)
         except FormatError as e:
             if remade is not None:
                 raise
             missing = [str(e)]
         if missing:
-            prepared = await self._prepare_anew(stored, missing)
+            prepared = await self._remade.make(stored, missing)
             if await worker.load(str(stored.version), prepared):
                 raise FormatError("engines find no prepared files even after preparing")
-
-    async def _prepare_anew(self, stored: StoredSet, missing: list[str]) -> Path:
-        """The same set for engines that were changed since its trial, in a folder of our own.
-
-        Made by a process that ends with it: those that scan may write nothing.
-        """
-        log.warning(
-            "prepared files are damaged, or older than the engines; preparing anew",
-            set=str(stored.version),
-            what=missing,
-        )
-        async with self._preparing:
-            if stored.prepared not in self._remade:  # else another worker did it meanwhile
-                damage = await asyncio.to_thread(stored.damage)  # S1
-                if damage is not None:
-                    raise FormatError(damage)
-                folder = tempfile.TemporaryDirectory(prefix="mailward-prepared-")
-                try:
-                    sources = [Source(s.name, s.kind, path) for s, path in stored.shard_paths()]
-                    await self._prepare(sources, Path(folder.name))
-                except BaseException:
-                    folder.cleanup()
-                    raise
-                self._remade[stored.prepared] = folder
-        return Path(self._remade[stored.prepared].name)
-
-    async def _prepare(self, sources: list[Source], into: Path) -> None:
-        try:
-            preparer = await WorkerProcess.start(self._settings, self._engines, lambda: None)
-        except OSError as e:
-            raise WorkerLostError(f"could not be started: {e.strerror or e}") from e
-        try:
-            await preparer.prepare(sources, into)
-        finally:
-            await preparer.close()
 
     def _refuse(self, stored: StoredSet, why: Exception) -> None:
         log.error(
@@ -544,7 +462,7 @@ class ScanPool:
             in_use=str(self._good.version) if self._good else None,
             why=str(why),
         )
-        tally = self._tally(str(stored.version))
+        tally = self._tallies.of(str(stored.version))
         tally.load_failures += 1
         tally.load_error = str(why)
         once_more = isinstance(why, WorkerLostError) and tally.load_failures < _LOAD_ATTEMPTS_MAX
@@ -571,5 +489,4 @@ class ScanPool:
         for job in self._jobs:
             if not job.answer.done():
                 job.answer.set_exception(ScannerDownError("the scanner is not running"))
-        for folder in self._remade.values():
-            folder.cleanup()
+        self._remade.cleanup()
