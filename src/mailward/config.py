@@ -127,6 +127,11 @@ class SmtpSettings(_Section):
         (), description="servers that take its place when it does not answer, tried in this order"
     )
     hostname: str = Field("", description="name in greetings; empty: this computer's")
+    proxies: tuple[str, ...] = Field(
+        (),
+        description="networks of load balancers whose connections begin with the PROXY protocol "
+        "(version 1 or 2), which says who the client is",
+    )
     tls_certificate: Path | None = Field(
         None, description="certificates (PEM), ours first: offers STARTTLS; read again when changed"
     )
@@ -158,6 +163,17 @@ class SmtpSettings(_Section):
     next_hop_timeout_s: Seconds = Field(
         60.0, description="for each answer of the next hop; then 451 and the sender tries again"
     )
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        networks(texts)
+        return texts
+
+    @cached_property
+    def proxy_networks(self) -> Networks:
+        """``proxies``, parsed."""
+        return networks(self.proxies)
 
 
 class ClamdUnscannable(_Section):

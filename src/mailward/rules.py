@@ -8,7 +8,7 @@ import fnmatch
 import re
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -200,3 +200,13 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 def networks(texts: tuple[str, ...]) -> Networks:
     """Parse networks. Raises ValueError, naming the one that is none."""
     return tuple(ip_network(text) for text in texts)
+
+
+def in_networks(address: str, among: Networks) -> bool:
+    """Whether an IP address is in one of them; what is no address is in none."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in among)

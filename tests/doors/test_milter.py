@@ -244,6 +244,21 @@ async def test_recipients_for_whom_it_is_held_are_taken_out_of_the_envelope(
         await door.stop()
 
 
+async def test_what_cannot_be_held_for_all_is_held_for_nobody(
+    open_door: Open, path: str, tmp_path: Path
+) -> None:
+    room = 2500  # for one of the two
+    little = Quarantine(tmp_path / "little", QuarantineSettings(max_bytes=room))
+    rules = [
+        {"name": "one", "action": "quarantine", "when": {"recipient": ["a@*"]}},
+        {"name": "two", "action": "quarantine", "when": {"recipient": ["b@*"]}},
+    ]
+    await open_door({"rules": rules}, into=little)
+    told = await told_of(path, CLEAN + b"x" * 1000, b"<a@example.org>", b"<b@example.org>")
+    assert told.answer.startswith(b"y451 4.3.1 ")
+    assert little.list() == []
+
+
 async def test_a_redirected_message_goes_there_and_to_the_others(
     open_door: Open, path: str
 ) -> None:

@@ -16,6 +16,8 @@ from mailward.doors import milter_replies
 from mailward.doors.judge import Judged
 from mailward.doors.milter_message import Message, path
 from mailward.doors.reply import Reply
+from mailward.errors import TemporaryError
+from mailward.protect.held import Envelope
 from mailward.protect.policy import Decision, ForSome
 from mailward.protect.quarantine import Quarantine
 from mailward.rules import Action
@@ -43,18 +45,7 @@ async def act(
     if len(decisions) == 1 and decisions[0].decision.action is Action.REJECT:
         refusal = Reply.of(f"550 5.7.1 Message refused: {decisions[0].decision.reason}")
         return milter_replies.reply(refusal), str(refusal)
-    for some in decisions:
-        if some.decision.action in _HELD:
-            envelope = replace(message.envelope(), recipients=some.recipients)
-            await asyncio.to_thread(
-                quarantine.hold, content, envelope, judged.verdict, some.decision
-            )
-    stripped = [some for some in decisions if some.decision.action is Action.STRIP]
-    if stripped and judged.cut is not None:
-        recipients = tuple(recipient for some in stripped for recipient in some.recipients)
-        envelope = replace(message.envelope(), recipients=recipients)
-        decision, id_ = stripped[0].decision, judged.cut.held_as
-        await asyncio.to_thread(quarantine.hold, content, envelope, judged.verdict, decision, id_)
+    await asyncio.to_thread(_hold, judged, message.envelope(), content, quarantine)
     staying = [
         some.decision for some in decisions if some.decision.action not in (*_HELD, Action.DISCARD)
     ]
@@ -63,6 +54,26 @@ async def act(
     asked = message.changes(judged, _harshest(staying))
     asked += _recipients(decisions, message)
     return b"".join((*asked, milter_replies.CONTINUE)), "continue"
+
+
+def _hold(judged: Judged, whole: Envelope, content: bytes, quarantine: Quarantine) -> None:
+    """Everything that is to be held, or nothing: the sender tries again. Raises TemporaryError."""
+    held: list[str] = []
+    try:
+        for some in judged.decisions:
+            if some.decision.action in _HELD:
+                envelope = replace(whole, recipients=some.recipients)
+                held.append(quarantine.hold(content, envelope, judged.verdict, some.decision).id)
+        stripped = [s for s in judged.decisions if s.decision.action is Action.STRIP]
+        if stripped and judged.cut is not None:
+            recipients = tuple(recipient for some in stripped for recipient in some.recipients)
+            envelope = replace(whole, recipients=recipients)
+            decision, id_ = stripped[0].decision, judged.cut.held_as
+            quarantine.hold(content, envelope, judged.verdict, decision, id_)
+    except TemporaryError:
+        for id_ in held:
+            quarantine.delete(id_)
+        raise
 
 
 def _recipients(decisions: Sequence[ForSome], message: Message) -> list[bytes]:

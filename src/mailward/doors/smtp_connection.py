@@ -14,9 +14,11 @@ import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address
 from typing import AnyStr, Protocol, cast
 
 import structlog
+from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
 from aiosmtpd.smtp import SMTP
 
 from mailward.config import SmtpSettings
@@ -24,11 +26,14 @@ from mailward.doors import tls
 from mailward.doors.commands import MAX_LINE, BadCommandError
 from mailward.doors.reply import Reply
 from mailward.doors.strict_reader import CHUNK, BadLineError, StrictReader
+from mailward.rules import in_networks
 
 log = structlog.get_logger(__name__)
 
 CLOSING = Reply.of("421 4.3.2 Service is closing, try again later")
 _SILENT = Reply.of("421 4.4.2 Error: timeout exceeded")
+_PROXY_S = 5.0
+"""For the first line of a load balancer, which has it at hand."""
 _GO_AHEAD = Reply.of("220 2.0.0 Ready to start TLS")
 _INTERNAL = Reply.of("451 4.3.0 Internal error, try again later")
 
@@ -91,6 +96,34 @@ class Connection(SMTP):
             return
         self._admitted = True
         super().connection_made(transport)
+
+    async def _introduced_by_proxy(self) -> bool:
+        """Whether the session may begin: what comes from a load balancer says first for whom.
+
+        Nobody else is believed. Limits are those of the client that it names.
+        """
+        if not in_networks(self._client, self._settings.proxy_networks):
+            return True
+        self._reset_timeout(_PROXY_S)
+        proxy, said = self._client, await get_proxy(self._reader)
+        if not said.valid:
+            log.warning("no PROXY header from a load balancer", proxy=proxy, why=said.error)
+            self.drop()
+            return False
+        own = said.command == V2_CMD.LOCAL
+        if own or not isinstance(said.src_addr, IPv4Address | IPv6Address):  # UNKNOWN
+            return True  # it speaks for itself: to see whether we are there, say
+        self._gate.leave(self, proxy)
+        self._client = str(said.src_addr)
+        refusal = self._gate.admit(self, self._client)
+        if refusal is None:
+            self._reset_timeout()
+            return True
+        self._admitted = False
+        if self.transport is not None:
+            self._writer.write(refusal.wire())
+            self.transport.close()
+        return False
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: it is not silent."""

@@ -65,7 +65,8 @@ class Session(Connection):
 
     async def _handle_client(self) -> None:
         try:
-            await super()._handle_client()
+            if await self._introduced_by_proxy():
+                await super()._handle_client()
         finally:
             self._relay.close()
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.header import decode_header, make_header
 from functools import cached_property
-from ipaddress import ip_address
 
-from mailward.rules import Networks
+from mailward.rules import Networks, in_networks
 
 _HEADER_MAX_BYTES = 256 * 1024
 """Of the header that rules look at: mail servers refuse larger ones (Postfix: 100 KB)."""
@@ -31,12 +30,7 @@ class Mail:
 
     def comes_from(self, networks: Networks) -> bool:
         """Whether the client is in one of ``networks``; an unknown client is in none."""
-        try:
-            address = ip_address(self.client.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in networks)
+        return in_networks(self.client, networks)
 
     @cached_property
     def fields(self) -> Mapping[str, tuple[str, ...]]:
