@@ -98,6 +98,20 @@ def test_databases_cost_no_room(store: Store, sharing: Sharing) -> None:
 
 
 @pytest.mark.usefixtures("no_checkers")
+def test_a_shard_that_was_damaged_and_mended_is_linked_anew(store: Store, sharing: Sharing) -> None:
+    activate(store, V1)
+    link = _add(sharing, ProductKind.CLAMD)
+    content = every_kind(V1)["clamav/feed/daily.ndb"][1]
+    sha = hashlib.sha256(content).hexdigest()
+    store.object_path(sha).write_bytes(b"X" * len(content))  # and so is what is linked to it
+    assert (link / "clamav.feed.daily.ndb").read_bytes() != content
+    with store.writer("test") as writer:
+        writer.add_object(sha, len(content), [content])
+    sharing.bring_all_up()
+    assert (link / "clamav.feed.daily.ndb").read_bytes() == content
+
+
+@pytest.mark.usefixtures("no_checkers")
 def test_names_are_the_same_from_set_to_set(store: Store, sharing: Sharing) -> None:
     activate(store, V1)
     links = [_add(sharing, kind) for kind in ProductKind if kind is not ProductKind.MAILWARD]

@@ -26,6 +26,7 @@ from mailward.errors import UsageError
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.repository import Publisher
+from mailward.update import alarms
 from tests.definitions.kinds import activate, threat
 from tests.e2e.products import (
     MULTIMAP,
@@ -109,9 +110,13 @@ def test_what_clamscan_does_not_load_is_not_given_to_clamd(
     state = sharing.bring_up(product)
     assert state.standing is Standing.REFUSED
     assert "broken.ndb" in state.problem
+    (alert,) = alarms.of_products(store).values()
+    assert "broken.ndb" in alert
+    assert f"It uses {version_of(1)}" in alert
     assert os.readlink(sharing.products.link(product)) == before
     activate(store, version_of(3))
     assert sharing.bring_up(product).standing is Standing.CURRENT
+    assert alarms.of_products(store) == {}
 
 
 def test_rules_that_clamd_cannot_read_are_named_and_the_rest_is_used(

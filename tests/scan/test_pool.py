@@ -346,3 +346,33 @@ def _has_used_cpu(pid: int, ticks: list[int] = []) -> bool:  # noqa: B006 (remem
     fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
     ticks.append(int(fields[11]) + int(fields[12]))
     return ticks[-1] > ticks[0]
+
+
+async def test_what_the_administrator_ignores_is_not_reported_within_a_second(
+    activate: Activate, make_pool: MakePool, store: Store
+) -> None:
+    activate(OLD, EICAR, b"another")
+    both = message(Attachment("a.txt", EICAR), Attachment("b.txt", b"another"))
+    async with make_pool() as pool:
+        found = await pool.scan(both)
+        (name,) = {risk.name for risk in found.risks if risk.part.endswith("a.txt")}
+
+        async def reported() -> set[str]:
+            return {risk.part for risk in (await pool.scan(both)).risks}
+
+        async def is_ignored() -> bool:
+            return await reported() == {"message/3:b.txt"}
+
+        async def is_heeded() -> bool:
+            return len(await reported()) == 2
+
+        assert await is_heeded()
+        with store.writer("test") as writer:
+            writer.ignore(name, "false")
+        await until(is_ignored)
+        (store.folder / "ignored.json").write_bytes(b"{")  # S5: what was ignored still is
+        assert (await pool.scan(both)).kind is VerdictKind.INFECTED
+        (store.folder / "ignored.json").unlink()
+        await until(is_heeded)
+        activate(NEW, EICAR, b"another")
+        await until(lambda: pool.sets() == {NEW: 2})

@@ -56,12 +56,22 @@ class Content:
     def name(self, product: Product) -> str:
         """Of the export's folder: another content, another name."""
         taken = sorted(
-            f"{shard.kind}:{shard.name}:{shard.sha256}"
-            for shard, _ in self.shards
+            f"{shard.kind}:{shard.name}:{shard.sha256}:{_inode(shard, path)}"
+            for shard, path in self.shards
             if shard.kind in (*product.takes, ShardKind.EXCLUDED)
         )
         text = json.dumps([FORMAT, product.kind, taken, sorted(self.ignored)])
         return f"{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _inode(shard: Shard, path: Path) -> int:
+    """Of what a hard link leads to: a damaged shard that was mended is another file."""
+    if shard.kind is not ShardKind.CLAMAV:
+        return 0
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def marker(export: str) -> bytes:
