@@ -98,6 +98,18 @@ def test_databases_cost_no_room(store: Store, sharing: Sharing) -> None:
 
 
 @pytest.mark.usefixtures("no_checkers")
+def test_what_is_as_before_costs_no_room_either(store: Store, sharing: Sharing) -> None:
+    activate(store, V1)
+    link = _add(sharing, ProductKind.YARA)
+    before = {p.name: p.stat().st_ino for p in link.iterdir()}
+    activate(store, V2)
+    sharing.bring_all_up()
+    after = {p.name: p.stat().st_ino for p in link.iterdir()}
+    assert before["a.broad.yar"] == after["a.broad.yar"]
+    assert before["b.yar"] != after["b.yar"]
+
+
+@pytest.mark.usefixtures("no_checkers")
 def test_a_shard_that_was_damaged_and_mended_is_linked_anew(store: Store, sharing: Sharing) -> None:
     activate(store, V1)
     link = _add(sharing, ProductKind.CLAMD)

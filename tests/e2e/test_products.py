@@ -119,6 +119,21 @@ def test_what_clamscan_does_not_load_is_not_given_to_clamd(
     assert alarms.of_products(store) == {}
 
 
+def test_sizes_that_clamav_does_not_take_do_not_keep_it_from_the_rest(
+    store: Store, sharing: Sharing
+) -> None:
+    needs("clamscan")
+    product = product_of("clamd", ProductKind.CLAMD)
+    sizes = (0, 1, 2**32 - 2, 2**32 - 1, 2**32, 2**40)
+    lines = b"".join(b"%032x:%d:Odd.%d\n" % (n, size, n) for n, size in enumerate(sizes))
+    activate(store, version_of(1), **{"hashes/odd": (product.takes[0], lines)})
+    sharing.products.add(product)
+    state = sharing.bring_up(product)
+    assert (state.standing, state.problem) == (Standing.CURRENT, "")
+    written = (sharing.products.link(product) / "mailward.hdb").read_text()
+    assert written.count("Odd.") == 2
+
+
 def test_rules_that_clamd_cannot_read_are_named_and_the_rest_is_used(
     store: Store, sharing: Sharing
 ) -> None:

@@ -38,6 +38,9 @@ _ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
 _ANY_SIZE_LEVEL = b":73"
 """The level from which ClamAV reads hashes of files of any size."""
 
+_CLAMAV_SIZE_MAX = 2**32 - 2
+"""ClamAV keeps sizes in 32 bits."""
+
 _RULE_NAME = re.compile(r'^\s*name\s*=\s*"([^"\\\n]{1,300})"', re.MULTILINE)
 _RULE = re.compile(r"^(\s*)((?:(?:global|private)\s+)*)rule\s+([A-Za-z_]\w*)", re.MULTILINE)
 
@@ -140,7 +143,12 @@ def _write_hashes(
 
 
 def _clamav_line(digest: bytes, size: bytes, name: bytes) -> bytes:
-    return b"%b:%b:%b%b\n" % (digest, size, name, _ANY_SIZE_LEVEL if size == b"*" else b"")
+    """Nothing for sizes that ClamAV does not take: one such line, and it loads none of the set."""
+    if size == b"*":
+        return b"%b:*:%b%b\n" % (digest, name, _ANY_SIZE_LEVEL)
+    if not 0 < int(size) <= _CLAMAV_SIZE_MAX:
+        return b""
+    return b"%b:%b:%b\n" % (digest, size, name)
 
 
 def _map_line(digest: bytes, _size: bytes, _name: bytes) -> bytes:

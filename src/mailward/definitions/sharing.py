@@ -10,6 +10,7 @@ A product that cannot have a set keeps what it has, and holds nobody else up (S5
 
 import contextlib
 import fcntl
+import filecmp
 import os
 import shutil
 import signal
@@ -169,6 +170,7 @@ class Sharing:
             for file in unfinished.iterdir():
                 if file.stat().st_nlink == 1:
                     file.chmod(0o644)  # other users read it, whatever our umask is
+            _link_unchanged(unfinished, self.products.link(product))
             checked = checkers.check(product, folder.name, unfinished)
             if not checked.problem:
                 durable.fsync_tree(unfinished)
@@ -244,6 +246,17 @@ def _lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _link_unchanged(folder: Path, before: Path) -> None:
+    """What is as it was before costs no room: exports are never written to once they are whole."""
+    for file in folder.iterdir():
+        old = before / file.name
+        if file.stat().st_nlink == 1 and old.is_file() and filecmp.cmp(file, old, shallow=False):
+            temporary = durable.temporary_beside(file)
+            with contextlib.suppress(OSError):
+                os.link(old, temporary)
+                os.replace(temporary, file)
 
 
 def _move_link(link: Path, folder: Path) -> None:
