@@ -7,10 +7,13 @@ import multiprocessing.connection
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,7 +56,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    tmp_path.chmod(0o755)
     return Store(tmp_path / "definitions", StoreSettings(min_free_bytes=1))
 
 
@@ -189,13 +191,21 @@ def _read_as_nobody(folder: Path, told: "multiprocessing.connection.Connection")
         told.send((str(active.version), whole))
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Outside of pytest's folder, which is for its owner alone."""
+    folder = Path(tempfile.mkdtemp(prefix="mailward-shared-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 def test_a_reader_of_another_user_sees_each_set_and_does_not_notice_the_updaters_death(
-    store: Store, tmp_path: Path
+    open_folder: Path,
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be another user for a while")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    store = Store(open_folder / "definitions", StoreSettings(min_free_bytes=1))
     activate(store, version_of(1))
     here, there = multiprocessing.Pipe()
     reader = multiprocessing.get_context("fork").Process(
