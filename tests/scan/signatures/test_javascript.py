@@ -40,6 +40,13 @@ def test_scripts_of_a_page_are_matched_as_html_and_as_text() -> None:
     assert made[0].data == b"<script>var n000=1</script>\n<script>x</script>"
 
 
+def test_scripts_beyond_the_limit_of_a_page_are_matched_as_they_are() -> None:
+    page = b"<html>" + b"<script>var x;%s</script>" % (b"y" * 999_000) * 3
+    made = next(v for v in views(page, identify(page)) if v.data.startswith(b"<script>"))
+    assert made.data.count(b"var n000;y") == 2
+    assert made.data.count(b"var x;y") == 1
+
+
 @pytest.mark.timeout(60)  # a second; what grows with the square takes minutes
 @pytest.mark.parametrize(
     "hostile",
