@@ -7,6 +7,7 @@ file shows what any reader may find in it (``docs/decisions/documents.md``).
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
@@ -41,6 +42,8 @@ _NAME_SEARCH_BYTES = 2000
 _TELLING = re.compile(rb"/(?:JS|URI|F|UF|P|D|Win|Unix|Mac|DOS|Contents)[\s\0]*(?=[(<](?!<))")
 """Texts that say what is run, opened or fetched."""
 _TEXTS_MAX = 50_000
+_FILES_MAX = 10_000
+"""Attached files that are looked up; more than parts that a message may have."""
 _PICTURE_BYTES = 1024 * 1024
 """Of a picture's pixels that are scanned: nothing runs them, and a white page is a bomb."""
 _ALONE_MIN_BYTES = 64 * 1024
@@ -85,10 +88,12 @@ class _Document:
         self._data = data
         self._key = key
         self._budget = budget
-        self._names = dict(_attached(data))
+        self._names = dict(islice(_attached(data), _FILES_MAX))
         self._scripts = {int(found[1]) for found in _SCRIPT_REFERENCE.finditer(data)}
         self._texts: list[bytes] = []
-        self._names_elsewhere = _FILE_ELSEWHERE.search(data) is not None
+        self._names_elsewhere = (
+            _FILE_ELSEWHERE.search(data) is not None or len(self._names) == _FILES_MAX
+        )
         """Whether an object of its own says which streams are files: then any may be one."""
 
     def read(self) -> Contents:
@@ -128,6 +133,8 @@ class _Document:
             yield Piece(b"\n".join(together), Role.MEMBER, label="streams", is_sealed=True)
         if self._texts:
             yield Piece(b"\n".join(self._texts), Role.MEMBER, label="texts")
+        if len(self._texts) >= _TEXTS_MAX:
+            yield Shut(Reason.LIMIT, f"more than {_TEXTS_MAX} texts: not all were read")
 
     def _is_file(self, stream: _Stream) -> bool:
         return (
@@ -148,12 +155,13 @@ class _Document:
         if b"#" in data[start:end]:
             data = pdf_syntax.plain_names(data[start:end])
             start, end = 0, len(data)
-        for found in _TELLING.finditer(data, start, end):
+        while (found := _TELLING.search(data, start, end)) is not None:
+            self._budget.check_time()
             if len(self._texts) >= _TEXTS_MAX:
                 return
-            value, _ = pdf_syntax.text(data, found.end())
+            value, start = pdf_syntax.text(data, found.end())
             if self._key is not None and not is_plain:
-                owner = _owner(data, found.start(), start)
+                owner = _owner(data, found.start(), 0)
                 value = self._key.decrypt(value, *owner)
             if value:
                 self._texts.append(pdf_syntax.as_utf8(value))

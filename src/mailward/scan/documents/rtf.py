@@ -9,10 +9,11 @@ import binascii
 import re
 
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Contents, Piece
+from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.documents import ole
 from mailward.scan.documents.compound_file import MAGIC
 from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
 
 STARTS = rb"[\s\0]{0,1024}\{\\rt"
 
@@ -36,13 +37,12 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
         if found.start() < end:
             continue
         if number > _OBJECTS_MAX:
+            yield Shut(Reason.LIMIT, f"more than {_OBJECTS_MAX} objects: not all were read")
             break
         *readings, end = _digits(data, found.end(), budget)
         for reading in dict.fromkeys(readings):
             yield from _object(reading, number)
-    instructions = [_instruction(data, found.end(), budget) for found in _fields(data)]
-    if instructions:
-        yield Piece(b"\n".join(instructions), Role.MEMBER, label="fields")
+    yield from _instructions(data, budget)
 
 
 def _object(content: bytes, number: int) -> Contents:
@@ -92,12 +92,19 @@ def _bytes(digits: bytearray) -> bytes:
     return binascii.unhexlify(digits[: len(digits) - len(digits) % 2])
 
 
-def _fields(data: bytes) -> list[re.Match[bytes]]:
-    return list(_FIELD.finditer(data))[:_OBJECTS_MAX]
+def _instructions(data: bytes, budget: Budget) -> Contents:
+    texts: list[bytes] = []
+    end = 0
+    for found in _FIELD.finditer(data):
+        if found.start() >= end:  # what is inside of another is in its text
+            text, end = _instruction(data, found.end(), budget)
+            texts.append(text)
+    if texts:
+        yield Piece(b"\n".join(texts), Role.MEMBER, label="fields")
 
 
-def _instruction(data: bytes, at: int, budget: Budget) -> bytes:
-    """The text of a field's instruction: DDE and includes, without what splits it up."""
+def _instruction(data: bytes, at: int, budget: Budget) -> tuple[bytes, int]:
+    """The text of a field's instruction, without what splits it up, and where it ends."""
     budget.check_time()
     out = bytearray()
     depth = 0
@@ -120,4 +127,4 @@ def _instruction(data: bytes, at: int, budget: Budget) -> bytes:
             out += text[1:]
         elif text[:1] != b"\\":
             out += text.translate(None, b"\r\n")
-    return bytes(out).strip()
+    return bytes(out).strip(), min(at, end)

@@ -14,6 +14,8 @@ from mailward.scan import encodings
 
 _PARAMETER_MAX = 10_000
 """Characters of a parameter that are read."""
+_VALUE_MAX = 16_000
+"""Characters that the standard library gets: it counts quotes anew for each semicolon."""
 _BOUNDARIES_MAX = 8
 _NAMES_MAX = 3
 """Of one part, that are read."""
@@ -79,7 +81,7 @@ def strict(value: str) -> Parsed | None:
 def content_types(value: str) -> list[ContentType]:
     """Every reading of a Content-Type that is not in the strict grammar."""
     message = Message()
-    message["content-type"] = _FOLD.sub("", value).strip()
+    message["content-type"] = _FOLD.sub("", value[:_VALUE_MAX]).strip()
     charset = parameter(message, "content-type", "charset").strip().lower()
     boundaries = _boundaries(value, message)
     bare = uncommented(_CONTROLS.sub("", value))
@@ -136,7 +138,7 @@ def names(disposition: str, content_type: str) -> list[str]:
     ):
         if key not in text.lower():
             continue
-        message[field] = _FOLD.sub("", text).strip()
+        message[field] = _FOLD.sub("", text[:_VALUE_MAX]).strip()
         found.append(parameter(message, field, key))
         found += _plain_parameters(text, key) if text.lower().count(key) > 1 else []
     read = [_decoded(name) for name in found]
