@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mailward.cli import products as product_commands
 from mailward.cli.app import app
 from mailward.config import StoreSettings
 from mailward.definitions.model import Version
@@ -414,3 +415,30 @@ def test_a_digest_that_is_ignored(store: Store, tmp_path: Path) -> None:
     _run(store, "products", "add", "lists", "--kind", "files")
     _run(store, "definitions", "ignore", f"hashes:{digest}")
     assert digest not in (store.folder / "exports/lists/current/md5.txt").read_text()
+
+
+def test_what_it_says_of_a_clamd_that_is_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "clamav"
+    theirs.mkdir()
+    (theirs / "main.cvd").write_bytes(b"theirs")
+    settings = tmp_path / "clamd.conf"
+    settings.write_text(
+        f"# a comment\nTCPSocket 3310\nTCPAddr 127.0.0.9\nDatabaseDirectory {theirs}\n"
+    )
+    monkeypatch.setattr(product_commands, "_CLAMD_CONFIGURATIONS", (tmp_path / "no", settings))
+    activate(store, version_of(1))
+    code, output, error = _run(store, "products", "add", "clamd", "--kind", "clamd")
+    assert code == 0, error
+    assert f"in {settings}, DatabaseDirectory {store.folder}/exports/clamd/current" in output
+    assert f"freshclam keeps {theirs}, which stays as it is" in output
+    code, listed, _ = _run(store, "products", "list", "--json")
+    assert code == 1  # nobody answers at its address
+    (product,) = json.loads(listed)
+    assert "clamd at 127.0.0.9:3310" in product["problem"]
+    settings.write_text("LocalSocket /run/clamav/clamd.ctl\n")
+    assert _run(store, "products", "remove", "clamd")[0] == 0
+    _run(store, "products", "add", "clamd", "--kind", "clamd")
+    (product,) = json.loads(_run(store, "products", "list", "--json")[1])
+    assert "clamd at /run/clamav/clamd.ctl" in product["problem"]

@@ -10,7 +10,7 @@ import pytest
 from mailward.config import UpdateSettings
 from mailward.errors import ConfigError, FetchError
 from mailward.fetch import backoff
-from mailward.update.fetch import NotResumableError, NotThereError
+from mailward.update.fetch import Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import HttpFetcher
 from tests.contract import fetch_servers
 
@@ -394,3 +394,38 @@ def test_a_password_in_the_proxy_address_is_refused_without_showing_it() -> None
     with pytest.raises(ConfigError, match=r"update\.proxy_login") as caught:
         _get("http://repository.invalid/file", proxy="http://user:hunter2@127.0.0.1:3128")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_license_is_not_shown_to_where_a_server_redirects(serve: Serve) -> None:
+    def give(connection: socket.socket) -> None:
+        connection.sendall(_head("HTTP/1.1 200 OK", "Content-Length: 2") + b"ok")
+
+    elsewhere = serve(give)
+    here = serve(
+        lambda c: c.sendall(
+            _head("HTTP/1.1 302 Found", f"Location: {elsewhere}", "Content-Length: 0")
+        )
+    )
+    fetcher = HttpFetcher(UpdateSettings(timeout_s=5))
+    fetcher.present(Bearer("a.license.token", "0" * 32))
+    REQUESTS.clear()
+    assert b"".join(fetcher.fetch(here, 100)) == b"ok"
+    fetcher.close()
+    first, second = REQUESTS
+    assert b"Authorization: Bearer a.license.token" in first
+    assert b"Mailward-Installation: " in first
+    assert b"license" not in second
+    assert b"Mailward-Installation" not in second
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_why_a_server_refuses_is_told_in_its_words_bounded_and_printable(
+    serve: Serve, status: str
+) -> None:
+    body = b"no license\x1b[2J for you " + b"x" * 5000
+    head = (f"HTTP/1.1 {status}", "Content-Type: text/plain", f"Content-Length: {len(body)}")
+    url = serve(lambda c: c.sendall(_head(*head) + body))
+    with pytest.raises(FetchError, match="no license") as caught:
+        _get(url)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
