@@ -76,7 +76,7 @@ def corpora(limit: int) -> dict[str, list[bytes]]:
     for name, least, most in (("2 KB", 1_500, 2_500), ("20 KB", 15_000, 27_000)):
         found[name] = [m for m in rest if least <= len(m) <= most][: limit // 4]
     documents = [p.read_bytes() for p in sorted((SHARED / "clean").rglob("*")) if p.is_file()]
-    for name, size, number in (("200 KB", 200_000, 60), ("2 MB", 2_000_000, 20)):
+    for name, size, number in (("200 KB", 200_000, 40), ("2 MB", 2_000_000, 8)):
         found[name] = [_with_documents(documents, size, chance) for _ in range(number)]
     return {name: messages for name, messages in found.items() if messages}
 
@@ -235,18 +235,25 @@ def vectorscan_alone(config: Config, messages: Sequence[bytes]) -> None:
 # --- the run --------------------------------------------------------------------------------------
 
 
-async def compare(
-    pool: ScanPool, socket: Path | None, messages: dict[str, list[bytes]]
-) -> dict[str, dict[str, Measured]]:
+async def compare(pool: ScanPool, socket: Path | None, messages: dict[str, list[bytes]]) -> None:
     scanners: dict[str, Ask] = {"mailward": ask_mailward(pool)}
     if socket is not None:
         scanners["clamd"] = ask_clamd(socket)
-    found = {kind: {name: Measured() for name in scanners} for kind in messages}
     for kind, all_of_it in messages.items():
+        found = {name: Measured() for name in scanners}
         for at in range(0, len(all_of_it), BATCH):
             for name, ask in scanners.items():
-                await turn(ask, all_of_it[at : at + BATCH], found[kind][name])
-    return found
+                await turn(ask, all_of_it[at : at + BATCH], found[name])
+        report(kind, [len(message) for message in all_of_it], found)
+
+
+def report(kind: str, sizes: Sequence[int], scanners: dict[str, Measured]) -> None:
+    print(f"\n{kind}: {len(sizes)} messages of {statistics.mean(sizes):,.0f} bytes on average")
+    for name, measured in scanners.items():
+        print(f"  {name:9}{measured.line()}")
+    if "clamd" in scanners:
+        ratio = scanners["clamd"].seconds / scanners["mailward"].seconds
+        print(f"  ratio    {ratio:8.1f}", flush=True)
 
 
 async def run(config: Config, socket: Path | None, messages: dict[str, list[bytes]]) -> None:
@@ -254,18 +261,10 @@ async def run(config: Config, socket: Path | None, messages: dict[str, list[byte
     async with ScanPool(main.store(config), limits) as pool:
         warm = [b"Subject: warm up\n\n%d" % number for number in range(20)]
         await turn(ask_mailward(pool), warm, Measured())
-        found = await compare(pool, socket, messages)
+        await compare(pool, socket, messages)
         for pid in workers():
             print(f"worker: {memory(pid)}")
     vectorscan_alone(config, messages["phishing"])
-    for kind, scanners in found.items():
-        sizes = [len(message) for message in messages[kind]]
-        print(f"\n{kind}: {len(sizes)} messages of {statistics.mean(sizes):,.0f} bytes on average")
-        for name, measured in scanners.items():
-            print(f"  {name:9}{measured.line()}")
-        if "clamd" in scanners:
-            ratio = scanners["clamd"].seconds / scanners["mailward"].seconds
-            print(f"  ratio    {ratio:8.1f}")
 
 
 def start() -> None:

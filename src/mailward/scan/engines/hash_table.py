@@ -187,6 +187,11 @@ class Table:
         self._row_bytes = row_bytes(digest_bytes)
         self.algorithm = ALGORITHMS[digest_bytes]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is anything in it."""
+        return self._header.rows > 0
+
     def may_hold(self, size_bytes: int) -> bool:
         """Whether content of this size can be in the table, so that hashing it is worthwhile."""
         if self._header.any_size or not self._header.rows:

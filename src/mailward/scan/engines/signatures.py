@@ -95,6 +95,11 @@ class SignaturesDetector:
             for width in ALGORITHMS
         ]
 
+        # Asked for every part, and nearly always answered with no: so it is known beforehand.
+        filled = [table for table in self._tables if table.has_rows]
+        self._tables_of = {of: [(t, t.may_hold(of.key(None))) for t in filled] for of in Of}
+        self._scopes: dict[tuple[tuple[int, ...], str], tuple[Pieces, ...]] = {}
+
     def scan(self, part: Part, timeout_s: float) -> Sequence[Hit]:
         """All signatures that match the part in one of its forms.
 
@@ -137,8 +142,10 @@ class SignaturesDetector:
     def _by_digest(self, data: bytes, of: Of) -> list[Hit]:
         size = len(data)
         found = []
-        for table in self._tables:
-            keys = [key for key in (of.key(size), of.key(None)) if table.may_hold(key)]
+        for table, any_size in self._tables_of[of]:
+            keys = [of.key(size)] if table.may_hold(of.key(size)) else []
+            if any_size:
+                keys.append(of.key(None))
             if keys:
                 digest = hashlib.new(table.algorithm, data, usedforsecurity=False).digest()
                 found += [_hit(name) for key in keys for name in table.find(digest, key)]
@@ -155,18 +162,25 @@ class SignaturesDetector:
                 for key in keys[size]:
                     yield from (_hit(name) for name in table.find(digest, key))
 
-    def _by_content(self, subject: Subject, targets: Sequence[int]) -> Iterator[Hit]:
-        nearest = subject.containers[-1] if subject.containers else OUTERMOST
-        for scope in [(target, inside) for target in targets for inside in ("", nearest)]:
-            pieces = self._pieces.get(scope)
-            if pieces is None:
-                continue
+    def _by_content(self, subject: Subject, targets: tuple[int, ...]) -> Iterator[Hit]:
+        for pieces in self._pieces_for(targets, subject.containers):
             candidates = pieces.candidates(subject.data, subject.is_late)
             subject.check_time()
             for place in candidates:
                 evaluator = self._evaluators.get(place) or self._evaluator(place)
                 if evaluator.matches(subject):
                     yield evaluator.hit
+
+    def _pieces_for(
+        self, targets: tuple[int, ...], containers: Sequence[str]
+    ) -> tuple[Pieces, ...]:
+        key = targets, containers[-1] if containers else OUTERMOST
+        found = self._scopes.get(key)
+        if found is None:
+            scopes = [(target, inside) for target in targets for inside in ("", key[1])]
+            found = tuple(self._pieces[scope] for scope in scopes if scope in self._pieces)
+            self._scopes[key] = found
+        return found
 
     def _evaluator(self, place: int) -> Evaluator:
         if len(self._evaluators) >= _EVALUATORS_MAX:

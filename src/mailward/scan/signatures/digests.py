@@ -11,10 +11,12 @@ so that one table has them all.
 
 from enum import Enum
 
-from mailward.scan.engines.hash_table import ALGORITHMS
 from mailward.scan.signatures.errors import MalformedError
 from mailward.scan.signatures.extended import require_level
 from mailward.scan.signatures.signature import problem_with_name
+
+_DIGITS = frozenset({32, 40, 64})
+"""Of an MD5, SHA-1 and SHA-256."""
 
 SIZE_MAX = (1 << 32) - 1
 """As in ClamAV."""
@@ -54,9 +56,7 @@ def read(line: str, of: Of) -> tuple[str, int, str]:
         raise MalformedError(f"not {order}")
     first, second, name, *levels = fields
     size, digest = (first, second) if of is Of.SECTION else (second, first)
-    if len(digest) not in {2 * width for width in ALGORITHMS} or digest.strip(
-        "0123456789abcdefABCDEF"
-    ):
+    if len(digest) not in _DIGITS or digest.strip("0123456789abcdefABCDEF"):
         raise MalformedError("not the digest of an MD5, SHA-1 or SHA-256")
     wrong = problem_with_name(name)
     if wrong:
