@@ -25,7 +25,7 @@ from mailward.update import alarms, freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.alarms import Alarm
 
-_DOOR_TIMEOUT_S = 1.0
+_DOOR_TIMEOUT_S = 5.0
 _MILTER_HELLO = milter_replies.negotiate(VERSION, ~Action(0), ~Step(0))
 """What a mail server that allows everything says first."""
 

@@ -89,11 +89,24 @@ class Guard:
             or self._known.get(name) == version
         ):
             return
+        if not self._may_be_new():
+            self._known[name] = version
+            return
         hits, of = self._rates.share(name)
         doubt = Doubt(name, version, self._now(), hits, of)
         task = asyncio.create_task(self._ask(doubt, message))
         self._asking[name] = task
         task.add_done_callback(lambda _: self._asking.pop(name, None))
+
+    def _may_be_new(self) -> bool:
+        """Whether there is a fresh set, and one before it. One small file is read, seldom."""
+        try:
+            pointer = self._store.pointer()
+        except (MailwardError, OSError):
+            return True
+        if pointer is None or pointer.activated_at is None or not pointer.before:
+            return False
+        return self._now() - pointer.activated_at < FRESH_FOR
 
     async def _ask(self, doubt: Doubt, message: bytes | bytearray) -> None:
         try:
