@@ -140,3 +140,11 @@ def test_what_two_programs_take_for_two_things_is_read_as_both(members: Members)
     both = archives.ar("first", b"one") + zipped(Attachment("second", EICAR))
     assert ("second", EICAR) in members(both)
     assert ("first", b"one") in members(both)
+
+
+@needs_libarchive
+def test_after_a_fatal_error_nothing_more_is_asked_of_the_library(unpack: Unpack) -> None:
+    """Two bytes missing in front of the date of a file in a cabinet: asking on was a crash."""
+    whole = archives.cab("eicar.com", EICAR * 20, packed=False)
+    found = unpack(whole[:54] + whole[56:])
+    assert any(isinstance(one, Shut) for one in found)

@@ -164,6 +164,8 @@ class _Reader:
         self._unpacked = 0
         """Of all members: in a solid archive they share what they are packed in."""
         self._drained = 0
+        self._is_over = False
+        """After what it calls fatal nothing more may be asked of it: it may crash."""
 
     def read(self, only_name: str) -> Contents:
         entry = ctypes.c_void_p()
@@ -204,7 +206,7 @@ class _Reader:
         encrypted = self._library.archive_entry_is_encrypted(entry) > 0
         if shut is not None and encrypted and not out.tell():
             yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
-            return True
+            return not self._is_over
         yield Piece(out.getvalue(), Role.MEMBER, name)
         if shut is None:
             return True
@@ -212,7 +214,7 @@ class _Reader:
         if shut.reason is Reason.LIMIT and not self._drain():
             yield Shut(Reason.LIMIT, f"{self._kind.what}: nothing behind {name or 'it'} was read")
             return False
-        return True
+        return not self._is_over
 
     def _name(self, entry: ctypes.c_void_p) -> str:
         raw: bytes | None = self._library.archive_entry_pathname_utf8(
@@ -264,6 +266,7 @@ class _Reader:
                 retries += 1
                 continue
             if status < _WARN:
+                self._is_over = status < _FAILED
                 yield self._damaged()
                 return
             if at.value and size.value:
