@@ -125,7 +125,9 @@ class Evaluator:
             return 1000
         if subsignature.offset.base is not Base.ANYWHERE:
             return 1
-        return 10 * sum(len(pattern.segments) for pattern in subsignature.patterns)
+        # A literal is quickly not found; several segments are often there one by one.
+        lengths = [len(pattern.segments) for pattern in subsignature.patterns]
+        return sum(4 if length == 1 else 30 * length for length in lengths)
 
     def matches(self, subject: Subject) -> bool:
         """Whether it matches. Raises ScanTimeoutError."""
