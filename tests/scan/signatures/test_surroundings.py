@@ -66,6 +66,22 @@ def test_a_table_of_file_types_decides_which_signatures_are_for_a_part(tmp_path:
     assert Prepared(tmp_path, files).scan(Part("file", b"XXabcde", Role.FILE)) == [Hit("Picture")]
 
 
+def test_what_lies_in_an_office_document_lies_in_a_zip_too(tmp_path: Path) -> None:
+    lines = [
+        f"{name};Engine:51-255,{where}:CL_TYPE_{type_},Target:0;0;6162636465"
+        for name, where, type_ in (
+            *(("A", "Container", "ZIP"), ("B", "Container", "OOXML_WORD")),
+            *(("C", "Container", "OOXML_XL"), ("D", "Intermediates", "ZIP")),
+            *(("E", "Intermediates", "OOXML_WORD"), ("F", "Intermediates", "OOXML_XL")),
+        )
+    ]
+    prepared = Prepared(tmp_path, {"a.ldb": "\n".join(lines) + "\n"})
+    entries = [b"PK\x03\x04".ljust(30, b"\0") + name for name in (b"[Content_Types].xml", b"word/")]
+    document = Part("a.docx", b"".join(entries) + bytes(60), Role.ATTACHMENT, "a.docx")
+    member = Part("a.docx/x", b"abcde", Role.MEMBER, "x", parent=document)
+    assert {hit.name for hit in prepared.scan(member)} == {"A", "B", "D", "E"}
+
+
 @pytest.mark.parametrize("name", ["a.pdb", "a.wdb", "a.gdb", "a.cdb", "a.ftm"])
 def test_a_malformed_line_is_named_and_the_others_are_used(tmp_path: Path, name: str) -> None:
     good = {

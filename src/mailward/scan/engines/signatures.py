@@ -22,7 +22,7 @@ from mailward.scan.signatures import executable, reading, sealed
 from mailward.scan.signatures.clean_parts import CleanParts
 from mailward.scan.signatures.digests import Of
 from mailward.scan.signatures.evaluation import BodyMatcher, Evaluator
-from mailward.scan.signatures.filetype import Target
+from mailward.scan.signatures.filetype import OFFICE_ZIP, ZIP, Target
 from mailward.scan.signatures.pieces import OUTERMOST, Pieces
 from mailward.scan.signatures.prepared_files import (
     INDEX_FILE,
@@ -177,7 +177,8 @@ class SignaturesDetector:
         key = targets, containers[-1] if containers else OUTERMOST
         found = self._scopes.get(key)
         if found is None:
-            scopes = [(target, inside) for target in targets for inside in ("", key[1])]
+            within = ["", key[1], *([ZIP] if key[1].startswith(OFFICE_ZIP) else [])]
+            scopes = [(target, inside) for target in targets for inside in within]
             found = tuple(self._pieces[scope] for scope in scopes if scope in self._pieces)
             self._scopes[key] = found
         return found

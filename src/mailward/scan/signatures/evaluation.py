@@ -9,6 +9,7 @@ import pcre2
 from mailward.scan.engine import Hit, ScanTimeoutError
 from mailward.scan.signatures import expression as logic
 from mailward.scan.signatures.errors import UnsupportedError
+from mailward.scan.signatures.filetype import OFFICE_ZIP, ZIP
 from mailward.scan.signatures.matcher import PLACES_MAX, Matcher
 from mailward.scan.signatures.offsets import ANYWHERE, Base
 from mailward.scan.signatures.signature import (
@@ -279,7 +280,10 @@ def _lies_in(types: Sequence[str], containers: Sequence[str]) -> bool:
     if len(types) > len(containers):
         return False
     pairs = zip(types, containers[-len(types) :], strict=True)
-    return all(wanted in ("CL_TYPE_ANY", there) for wanted, there in pairs)
+    return all(
+        wanted in ("CL_TYPE_ANY", there) or (wanted == ZIP and there.startswith(OFFICE_ZIP))
+        for wanted, there in pairs
+    )
 
 
 def _holds_at(data: bytes, start: int, compare: Compare) -> bool:

@@ -77,6 +77,11 @@ class FileType:
         return self.name == "CL_TYPE_IGNORED"
 
 
+ZIP = "CL_TYPE_ZIP"
+OFFICE_ZIP = "CL_TYPE_OOXML_"
+"""What the types of zips that are Office documents begin with. For what lies in them, ClamAV takes
+such a zip for both."""
+
 _MAIL = FileType("CL_TYPE_MAIL", Target.MAIL)
 _MACRO = FileType("CL_TYPE_MSOLE2", Target.OLE2)
 """The source of a macro: ClamAV matches it as part of the document that it came out of."""
@@ -134,7 +139,7 @@ class FileTypes:
             return _MACRO
         head = data[:HEAD_BYTES]
         name = self._by_magic(head)
-        if name == "CL_TYPE_ZIP":
+        if name == ZIP:
             name = _ooxml(data) or name
         if name is None or name == "CL_TYPE_BINARY_DATA":
             name = name or text_type(head)
