@@ -109,7 +109,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, clock: Any) -> dict[Level, bool]:
 
 @pytest.fixture
 def driver(publisher: Publisher, clock: Any, quick: dict[Level, bool]) -> Driver:
-    clock.now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    # Agents' clocks are real: what a day long ago was signed with has expired.
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+    clock.now = noon + timedelta(days=1)
     publisher.refresh_timestamp()
     return Driver(publisher, clock)
 
