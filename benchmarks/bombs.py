@@ -21,11 +21,12 @@ from pathlib import Path
 
 from backports import zstd
 
-from mailward.config import MIB, ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
+from mailward.settings.base import MIB
+from mailward.settings.scan import ScanSettings
 
 ZEROS_MIB = 256
 

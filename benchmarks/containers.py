@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Unopened
+from mailward.settings.scan import ScanSettings
 
 COLLECTION = Path(__file__).resolve().parent.parent.parent / "shared/data/containers"
 SEVEN_ZIP_TIMEOUT_S = 20

@@ -32,11 +32,12 @@ SIGNATURES = ("main.hdb", "main.ndb")
 sys.path.insert(0, str(PROJECT))  # the servers of the tests
 
 from mailward import main as composition  # noqa: E402 (needs the path)
-from mailward.config import ChannelSettings, Config, UpdateSettings  # noqa: E402
+from mailward.config import Config  # noqa: E402
 from mailward.definitions.model import Channel  # noqa: E402
 from mailward.publish.build import build  # noqa: E402
 from mailward.publish.feeds import parse_specs  # noqa: E402
 from mailward.publish.repository import Publisher  # noqa: E402
+from mailward.settings.update import ChannelSettings, UpdateSettings  # noqa: E402
 from tests.e2e import clamd, postfix, service, through  # noqa: E402
 
 Send = Callable[[bytes], Awaitable[None]]

@@ -17,11 +17,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mailward.config import ScanSettings
 from mailward.scan import message
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Piece
 from mailward.scan.part import Role
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data/mail"

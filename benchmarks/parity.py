@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import ShardKind
 from mailward.scan.budget import Budget
 from mailward.scan.engine import ScanTimeoutError, Source
@@ -37,6 +36,7 @@ from mailward.scan.signatures.examples.regex_example import NoExampleError
 from mailward.scan.signatures.signature import Signature
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Unopened
+from mailward.settings.scan import ScanSettings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data"
 TEST_FILES = Path("/usr/share/clamav-testfiles")

@@ -28,10 +28,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mailward.config import StoreSettings
 from mailward.definitions.products import ProductKind
 from mailward.definitions.sharing import Sharing
 from mailward.definitions.store import Store
+from mailward.settings.update import StoreSettings
 from tests.definitions.kinds import activate, threat
 from tests.e2e import products as real
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Version
 from mailward.definitions.store import Store
 from mailward.publish import history
@@ -21,6 +20,7 @@ from mailward.publish.home import Home
 from mailward.publish.metadata import Signed
 from mailward.publish.repository import Publisher
 from mailward.publish.watch_state import WatchState
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update.agent import Agent, Outcome
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared/data/definitions"

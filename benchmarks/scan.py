@@ -31,10 +31,11 @@ import hyperscan
 
 from mailward import main
 from mailward.cli import folder_definitions
-from mailward.config import Config, ScanSettings
+from mailward.config import Config
 from mailward.scan.pool import ScanPool
 from mailward.scan.signatures.pieces import file_names
 from mailward.scan.signatures.sealed import Sealed
+from mailward.settings.scan import ScanSettings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data"
 CONNECTIONS = 4

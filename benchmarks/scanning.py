@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.scan.budget import Budget
@@ -24,6 +23,7 @@ from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import LoadedSet, prepare
 from mailward.scan.scanner import Scanner
 from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, samples
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data/mail"

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
-from mailward.config import ScanSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Version
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
@@ -31,6 +30,8 @@ from mailward.publish.feeds import parse_specs
 from mailward.publish.repository import Publisher
 from mailward.scan.pool import ScanPool
 from mailward.scan.verdict import Reason
+from mailward.settings.scan import ScanSettings
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.testing import message
 from mailward.update import trial
 

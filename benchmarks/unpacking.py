@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Unopened
+from mailward.settings.scan import ScanSettings
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared/data"
 MAIL = {

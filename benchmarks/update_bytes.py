@@ -18,7 +18,6 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Manifest, Trial, Version
 from mailward.definitions.store import Store
 from mailward.publish import history
@@ -26,6 +25,7 @@ from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.metadata import Signed
 from mailward.publish.repository import Publisher
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update import trial
 from mailward.update.agent import Agent, Outcome, Result
 

@@ -12,7 +12,6 @@ import zlib
 import atheris
 
 with atheris.instrument_imports(include=["mailward.scan"]):
-    from mailward.config import ScanSettings
     from mailward.scan.budget import Budget, Spent
     from mailward.scan.containers import (
         arj,
@@ -37,6 +36,7 @@ with atheris.instrument_imports(include=["mailward.scan"]):
     from mailward.scan.part import Role
     from mailward.scan.passwords import Passwords, plain_text
     from mailward.scan.unpack import parts
+    from mailward.settings.scan import ScanSettings
 
 SETTINGS = ScanSettings(max_part_bytes=1 << 20, max_total_bytes=1 << 22, max_parts=200)
 

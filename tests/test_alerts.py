@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from mailward.alerts import AlertService, Messenger, Reminders, read_addresses
-from mailward.config import AlertSettings
 from mailward.errors import ConfigError
+from mailward.settings.service import AlertSettings
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mailward.config import Config, PolicySettings
+from mailward.config import Config
 from mailward.rules import Action, When
+from mailward.settings.protect import PolicySettings
 from mailward.update.alarms import Alarm
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"

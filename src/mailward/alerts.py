@@ -22,8 +22,8 @@ from types import MappingProxyType
 
 import structlog
 
-from mailward.config import AlertSettings
 from mailward.errors import ConfigError, MailwardError
+from mailward.settings.service import AlertSettings
 
 log = structlog.get_logger(__name__)
 

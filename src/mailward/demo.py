@@ -20,7 +20,7 @@ import aiosmtplib
 from aiosmtpd.smtp import SMTP, Envelope
 
 from mailward import durable, main, testing
-from mailward.config import ChannelSettings, Config, SmtpSettings, UpdateSettings
+from mailward.config import Config
 from mailward.definitions.model import Channel, Level, Version
 from mailward.errors import PublishError
 from mailward.protect.held import Held
@@ -34,6 +34,8 @@ from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
 from mailward.publish.usage import Usage
 from mailward.scan.verdict import VerdictKind
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.update import ChannelSettings, UpdateSettings
 from mailward.testing import Sample
 from mailward.update.agent import Outcome
 

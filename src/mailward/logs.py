@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from mailward.config import LogFormat, LogSettings
+from mailward.settings.service import LogFormat, LogSettings
 
 
 def configure(settings: LogSettings) -> None:

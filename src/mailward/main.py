@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from mailward.alerts import AlertService, Messenger, Source
-from mailward.config import Config, Role
+from mailward.config import Config
 from mailward.console import health
 from mailward.definitions import updater
 from mailward.definitions.following import ProductService
@@ -32,6 +32,7 @@ from mailward.protect.housekeeping import keep_house
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
 from mailward.scan.pool import ScanPool
+from mailward.settings.update import Role
 from mailward.update import alarms
 from mailward.update.agent import Agent, Progress, enabled_channels
 from mailward.update.alarms import Alarm

@@ -22,7 +22,7 @@ import pytest
 
 from mailward import main
 from mailward.cli.status import gather
-from mailward.config import Config, ScanSettings
+from mailward.config import Config
 from mailward.definitions.model import Channel, Level, Manifest, Shard, Trial, Version
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
@@ -34,6 +34,7 @@ from mailward.scan.engines import all_engines
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
 from mailward.update.agent import Agent, Outcome, Result
 

@@ -8,14 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import (
-    ClamdSettings,
-    MilterSettings,
-    PolicySettings,
-    QuarantineSettings,
-    ScanSettings,
-    StoreSettings,
-)
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.doors.clamd import ClamdDoor
@@ -27,6 +19,10 @@ from mailward.protect.quarantine import Quarantine
 from mailward.scan.engine import Source
 from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import prepare
+from mailward.settings.doors import ClamdSettings, MilterSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
+from mailward.settings.scan import ScanSettings
+from mailward.settings.update import StoreSettings
 from mailward.testing import fake_engines
 from tests.doors.clamd_dialogs import chunks
 from tests.doors.milter_client import Server

@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 import pytest
 
-from mailward.config import MIB, ScanSettings
 from mailward.scan.budget import RATIO_FREE_BYTES, Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Reason, Unopened
+from mailward.settings.base import MIB
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, message, zipped
 
 ZEROS = bytes(MIB)

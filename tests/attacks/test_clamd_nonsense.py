@@ -8,10 +8,11 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import ClamdSettings, ScanSettings
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.clamd_wire import COMMANDS, MAX_COMMAND, Command, next_command
 from mailward.doors.testing import FakeScanner
+from mailward.settings.doors import ClamdSettings
+from mailward.settings.scan import ScanSettings
 from tests.doors.clamd_dialogs import chunks
 
 _VERBS = st.sampled_from([verb.encode() for verb in COMMANDS])

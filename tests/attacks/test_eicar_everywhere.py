@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, forwarded, message, zipped
 from tests.scan.documents import build
 from tests.scan.documents.test_pdf import ENCODERS, encrypted, pdf, stream

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import MilterSettings, PolicySettings, QuarantineSettings
 from mailward.doors.milter import MilterDoor
 from mailward.doors.milter_wire import (
     MAX_PACKET,
@@ -22,6 +21,8 @@ from mailward.doors.milter_wire import (
 )
 from mailward.doors.testing import FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import MilterSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 from tests.doors.milter_client import Server, packet, strings
 
 OPTNEG = packet(b"O", struct.pack(">III", 6, 0x1FF, 0x1FFFFF))

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Ambiguity, Doubt, OwnPassword, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, message
 
 HEAD = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\n"

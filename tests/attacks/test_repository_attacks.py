@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ScanSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Level, Version
 from mailward.definitions.store import Store
 from mailward.errors import FetchError, FormatError, MailwardError, TrustError
@@ -22,6 +21,8 @@ from mailward.scan.engines import all_engines
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update.agent import Agent, Result
 
 _FLIPS = 200

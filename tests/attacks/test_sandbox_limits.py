@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import MIB, UpdateSettings
 from mailward.definitions.model import ShardKind
 from mailward.errors import TrialError
 from mailward.scan import sandbox
 from mailward.scan.engine import Source
 from mailward.scan.proof import prove
+from mailward.settings.base import MIB
+from mailward.settings.update import UpdateSettings
 
 _MEMORY_BYTES = 256 * MIB
 _FILE_BYTES = 1 * MIB

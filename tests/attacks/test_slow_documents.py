@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Role
 from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
 
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "quotes in a Content-Type": lambda n: b"Content-Type: a; b=\"" + b"; " * n + b"\r\n\r\nx",

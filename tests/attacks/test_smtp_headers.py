@@ -9,10 +9,11 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 ATTACHED = (
     b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n\r\ntext\r\n--b\r\n'

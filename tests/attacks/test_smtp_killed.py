@@ -6,14 +6,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mailward.config import QuarantineSettings
 from mailward.doors.testing import FakeHop
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.protect import QuarantineSettings
 
 GATEWAY = """
 import asyncio, sys
 from pathlib import Path
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeScanner
 from mailward.protect.quarantine import Quarantine

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import MIB, PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.base import MIB
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 Open = Callable[..., Awaitable[Gateway]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

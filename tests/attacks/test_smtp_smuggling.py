@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 FORGED = (
     b"MAIL FROM:<forged@example.org>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n\r\nforged\r\n.\r\n"

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from mailward.config import StoreSettings
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.definitions.testing import put, sample_set, stage
 from mailward.errors import FetchError, MailwardError, StoreError, TrustError, UsageError
+from mailward.settings.update import StoreSettings
 
 CONTENT = b"a shard's content, as its publisher signed it\n" * 10
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mailward.config import StoreSettings
 from mailward.definitions.model import Channel, Version
 from mailward.definitions.store import Pointer, Store
 from mailward.definitions.testing import PREPARED_FILE, put, sample_set
 from mailward.errors import BusyError, UsageError
+from mailward.settings.update import StoreSettings
 
 CHANGING = ("open", "write", "fsync", "replace", "unlink", "mkdir", "rmdir", "ftruncate")
 SETTINGS = StoreSettings(keep_sets=1, min_free_bytes=1)

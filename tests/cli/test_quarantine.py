@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mailward.cli.quarantine import app
-from mailward.config import PolicySettings, QuarantineSettings
 from mailward.doors.testing import FakeHop
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held
@@ -17,6 +16,7 @@ from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 Run = Callable[..., Result]
 

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from mailward.cli.app import app
-from mailward.config import PolicySettings, QuarantineSettings
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.doors.testing import FakeHop
@@ -23,6 +22,7 @@ from mailward.scan.engine import Source
 from mailward.scan.engines import all_engines
 from mailward.scan.prepared import prepare
 from mailward.scan.verdict import Risk, Verdict
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 from mailward.testing import EICAR, Attachment, message
 
 

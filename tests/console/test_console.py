@@ -15,13 +15,16 @@ from structlog.testing import capture_logs
 
 from mailward import main
 from mailward.cli import running
-from mailward.config import Config, ConsoleSettings, ScanSettings, StoreSettings, UpdateSettings
+from mailward.config import Config
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.scan.engine import Source
 from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import prepare
+from mailward.settings.scan import ScanSettings
+from mailward.settings.service import ConsoleSettings
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.testing import EICAR, fake_engines, message
 
 OLD, NEW = "20261123.001", "20261123.002"

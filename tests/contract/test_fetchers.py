@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import UpdateSettings
 from mailward.errors import ConfigError, FetchError
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch import Fetcher, NotResumableError, NotThereError, fetcher_for
 from tests.contract import fetch_servers
 

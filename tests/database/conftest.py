@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from mailward.config import DatabaseSettings
 from mailward.database import Database
+from mailward.settings.protect import DatabaseSettings
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
 

@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from mailward.config import DatabaseSettings
 from mailward.database import NEWEST, Database
 from mailward.database.tables import metadata
 from mailward.errors import ConfigError, TemporaryError
+from mailward.settings.protect import DatabaseSettings
 
 
 def opened(folder: Path, url: str = "") -> Database:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mailward.config import PolicySettings, QuarantineSettings
 from mailward.database import Database
 from mailward.protect.held import Envelope
 from mailward.protect.mail import Mail
@@ -13,6 +12,7 @@ from mailward.protect.policy import decide
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.quarantine_index import search
 from mailward.scan.verdict import Risk, Verdict
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 VERDICT = Verdict(risks=(Risk("Test.Virus", "fake", "message", "1"),), set="20261123.001")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import StoreSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.definitions.testing import put, sample_set
+from mailward.settings.update import StoreSettings
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mailward.config import StoreSettings
 from mailward.definitions.model import Channel, Manifest, Version
 from mailward.definitions.store import Pointer, State, Store
 from mailward.definitions.testing import PREPARED_FILE, put, sample_set, sample_trial, stage
 from mailward.errors import StoreError, TemporaryError, TrustError, UsageError
+from mailward.settings.update import StoreSettings
 
 Activated = Callable[..., Store]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 FOLDER = Path(__file__).parent
 DIALOGS = sorted(FOLDER.glob("*.txt"))

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ClamdSettings, ClamdUnscannable, ScanSettings
 from mailward.doors.clamd import PRODUCT, ClamdDoor
 from mailward.doors.testing import FakeScanner
 from mailward.errors import ConfigError
 from mailward.scan.verdict import Reason
+from mailward.settings.doors import ClamdSettings, ClamdUnscannable
+from mailward.settings.scan import ScanSettings
 from tests.doors import clamd_dialogs
 from tests.doors.clamd_dialogs import DIALOGS, MAX_STREAM, Dialog, chunks
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mailward.config import ConsoleSettings, HttpSettings
 from mailward.console.health import Health
 from mailward.console.listener import Listener
 from mailward.doors import http_scan
@@ -18,6 +17,8 @@ from mailward.doors.http_scan import HttpScan
 from mailward.doors.testing import FakeScanner
 from mailward.errors import ConfigError
 from mailward.protect.events import Event
+from mailward.settings.doors import HttpSettings
+from mailward.settings.service import ConsoleSettings
 
 TOKEN = "a-token-of-sufficient-length"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import MilterSettings, PolicySettings, QuarantineSettings
 from mailward.doors import milter_session
 from mailward.doors.milter import MilterDoor
 from mailward.doors.testing import FakeScanner
 from mailward.protect.held import Held
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import MilterSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 from tests.doors.milter_client import Server, Told, strings
 
 Open = Callable[..., Awaitable[MilterDoor]]

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors import next_hop
 from mailward.doors.next_hops import AVOID_S, NextHops
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.errors import TemporaryError
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 from tests.doors.test_tls import sent
 from tests.e2e.postfix import free_port
 

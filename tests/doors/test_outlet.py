@@ -7,11 +7,12 @@ from typing import Any
 import aiosmtplib
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings, SmtpSettings
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.protect.held import Held
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 ANN, BOB, EVE = "ann@example.net", "bob@example.net", "eve@example.com"
 HOLD_EVE = {"name": "hold", "action": "quarantine", "when": {"recipient": ["eve@*"]}}

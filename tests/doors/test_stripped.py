@@ -9,13 +9,6 @@ from typing import Any
 import aiosmtplib
 import pytest
 
-from mailward.config import (
-    MilterSettings,
-    PolicySettings,
-    QuarantineSettings,
-    ScanSettings,
-    SmtpSettings,
-)
 from mailward.definitions.model import Version
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
@@ -27,6 +20,9 @@ from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import File, Risk, Verdict
+from mailward.settings.doors import MilterSettings, SmtpSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
+from mailward.settings.scan import ScanSettings
 from mailward.testing import Attachment, message
 from tests.doors.milter_client import Server
 

@@ -62,7 +62,7 @@ MAILWARD_SHA256 {{
 UPDATER = """
 import os, signal, sys
 from pathlib import Path
-from mailward.config import StoreSettings
+from mailward.settings.update import StoreSettings
 from mailward.definitions.store import Store
 from tests.definitions.kinds import activate
 activate(Store(Path(sys.argv[1]), StoreSettings(min_free_bytes=1)), sys.argv[2])

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import MetaFile
 
-from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Level, Rollout, Version
 from mailward.definitions.store import Store
 from mailward.errors import TrustError
@@ -18,6 +17,7 @@ from mailward.publish.home import write_in_order
 from mailward.publish.metadata import Signed, prepare
 from mailward.publish.repository import Publisher
 from mailward.publish.rotation import revoke, rotate
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update import trust
 from mailward.update.agent import Agent, Result
 

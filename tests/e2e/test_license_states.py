@@ -11,14 +11,7 @@ import pytest
 
 from mailward import main
 from mailward.cli import status
-from mailward.config import (
-    CertifiedSettings,
-    ChannelSettings,
-    Config,
-    ScanSettings,
-    StoreSettings,
-    UpdateSettings,
-)
+from mailward.config import Config
 from mailward.definitions.model import Channel, Version
 from mailward.license import State
 from mailward.publish import licensing
@@ -31,6 +24,13 @@ from mailward.publish.usage import Usage
 from mailward.scan.engines import all_engines
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
+from mailward.settings.update import (
+    CertifiedSettings,
+    ChannelSettings,
+    StoreSettings,
+    UpdateSettings,
+)
 from mailward.update.agent import Result
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs/license.md"

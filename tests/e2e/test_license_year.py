@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mailward.alerts import Reminders
-from mailward.config import CertifiedSettings, ChannelSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.publish import licensing
@@ -15,6 +14,12 @@ from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
+from mailward.settings.update import (
+    CertifiedSettings,
+    ChannelSettings,
+    StoreSettings,
+    UpdateSettings,
+)
 from mailward.update import alarms
 from mailward.update.agent import Agent, Result
 from mailward.update.licenses import Licenses

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import MilterSettings, PolicySettings, QuarantineSettings
 from mailward.doors.milter import MilterDoor
 from mailward.doors.testing import FakeScanner
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import MilterSettings
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 pytestmark = [
     pytest.mark.real,

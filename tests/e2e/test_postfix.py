@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from mailward import main
-from mailward.config import Config, PolicySettings
+from mailward.config import Config
 from mailward.doors import headers
 from mailward.doors.next_hops import NextHops
 from mailward.doors.relay import Relay, deliver
 from mailward.rules import Action
+from mailward.settings.protect import PolicySettings
 from tests.e2e import postfix, through
 
 pytestmark = pytest.mark.real

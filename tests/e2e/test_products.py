@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 
 from mailward.cli import products as product_commands
 from mailward.cli.app import app
-from mailward.config import StoreSettings
 from mailward.definitions.model import Version
 from mailward.definitions.products import ProductKind, Standing
 from mailward.definitions.sharing import Sharing
@@ -30,6 +29,7 @@ from mailward.errors import UsageError
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.repository import Publisher
+from mailward.settings.update import StoreSettings
 from mailward.update import alarms
 from tests.definitions.kinds import activate, threat
 from tests.e2e.products import (

@@ -17,9 +17,14 @@ from typing import Any
 
 import pytest
 
-from mailward.config import CertifiedSettings, ChannelSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
+from mailward.settings.update import (
+    CertifiedSettings,
+    ChannelSettings,
+    StoreSettings,
+    UpdateSettings,
+)
 from mailward.update import alarms
 from mailward.update.agent import Agent
 from mailward.update.service import UpdateService

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import pytest
 from tuf.ngclient import Updater
 
-from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Current, Level
 from mailward.definitions.store import Store
 from mailward.publish import ftp, licensing, quality
@@ -30,6 +29,7 @@ from mailward.publish.feeds import parse_specs
 from mailward.publish.ftp import FtpSettings
 from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update.agent import Agent, Result
 from mailward.update.licenses import Licenses
 

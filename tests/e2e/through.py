@@ -11,13 +11,15 @@ from pathlib import Path
 import aiosmtplib
 
 from mailward import main, testing
-from mailward.config import ChannelSettings, Config, SmtpSettings, UpdateSettings
+from mailward.config import Config
 from mailward.definitions.model import Channel, Level
 from mailward.protect.quarantine import Quarantine
 from mailward.publish import quality
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.repository import Publisher
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.update import ChannelSettings, UpdateSettings
 from tests.e2e.postfix import DOMAIN, Postfix
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")

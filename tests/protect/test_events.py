@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mailward.config import DatabaseSettings, EventSettings
 from mailward.database import Database
 from mailward.errors import TemporaryError
 from mailward.protect import events
 from mailward.protect.event_rows import EventRows
 from mailward.protect.events import Event, EventLog, Row
+from mailward.settings.protect import DatabaseSettings, EventSettings
 
 MESSAGE = Event(
     "message",

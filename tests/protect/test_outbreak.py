@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import PolicySettings
 from mailward.errors import FormatError, UsageError
 from mailward.protect.doubts import DoubtBook
 from mailward.protect.mail import Mail
@@ -21,6 +20,7 @@ from mailward.protect.outbreak import (
 from mailward.protect.policy import decide_each
 from mailward.rules import Action
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+from mailward.settings.protect import PolicySettings
 
 CLEAN: frozenset[str] = frozenset()
 BAD = frozenset({"Bad.Signature"})

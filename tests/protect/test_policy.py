@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import PolicySettings
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.rules import Action
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict, VerdictKind
+from mailward.settings.protect import PolicySettings
 
 VIRUS = Risk("Test.Virus", "fake", "message", "1")
 ODD = Risk("Test.Odd", "fake", "message", "1", suspicious=True)

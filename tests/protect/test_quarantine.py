@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import PolicySettings, QuarantineSettings
 from mailward.errors import BusyError, FormatError, TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held, decode
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Damaged, Quarantine
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 MESSAGE = b"Subject: hello\r\n\r\n\x00\xff body\r\n"
 ENVELOPE = Envelope("a@example.org", ("b@example.net", "c@example.net"))

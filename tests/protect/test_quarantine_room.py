@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from mailward.config import PolicySettings, QuarantineSettings
 from mailward.errors import ConfigError, FormatError, TemporaryError
 from mailward.protect.held import Envelope, Held
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.verdict import Verdict
+from mailward.settings.protect import PolicySettings, QuarantineSettings
 
 MESSAGE = b"Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@x>\r\n\r\nSECRET WORDS\r\n"
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mailward.config import PolicySettings
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide, decide_each
 from mailward.rules import Action
@@ -20,6 +19,7 @@ from mailward.scan.verdict import (
     Verdict,
     VerdictKind,
 )
+from mailward.settings.protect import PolicySettings
 
 VIRUS = Risk("Win.Trojan.Agent-1", "signatures", "message", "1", severity="high")
 LOCKED = Unopened("message/2:a.zip", Reason.ENCRYPTED)

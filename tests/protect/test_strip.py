@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.protect.strip import at_fault, without
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, forwarded, message
 
 VIRUS = Risk("Test.Virus", "fake", "message/2:a.zip/b.exe", "1")

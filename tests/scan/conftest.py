@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.scan.engine import Source
 from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import prepare
+from mailward.settings.scan import ScanSettings
 from mailward.testing import FakeEngine, fake_engines
 
 FAKE_ENGINES = "mailward.testing:fake_engines"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Reason, Unopened
+from mailward.settings.scan import ScanSettings
 
 FOLDER = Path("/usr/share/clamav-testfiles")
 DOCUMENT = Path(__file__).parents[2] / "docs/containers.md"

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.scan import message
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
+from mailward.settings.scan import ScanSettings
 
 
 def read(data: bytes) -> list[Found]:

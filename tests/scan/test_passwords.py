@@ -2,13 +2,13 @@
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.part import Part, Role
 from mailward.scan.passwords import CHEAP, DEAR, Passwords, plain_text
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import OwnPassword, Reason, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, encrypted_zip, message
 from tests.scan.containers import archives
 from tests.scan.containers.archives import Builder

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.errors import ScannerDownError
@@ -19,6 +18,7 @@ from mailward.scan import seccomp
 from mailward.scan.part import Role
 from mailward.scan.pool import ScanPool
 from mailward.scan.verdict import Reason, VerdictKind
+from mailward.settings.scan import ScanSettings
 from mailward.testing import (
     CRASH,
     EICAR,
@@ -314,7 +314,7 @@ _PARENT = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from mailward.config import ScanSettings
+    from mailward.settings.scan import ScanSettings
     from mailward.definitions.store import Store
     from mailward.scan.pool import ScanPool
     import structlog

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import ShardKind
 from mailward.scan.engine import Hit, ScanTimeoutError, Source
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet, prepare
 from mailward.scan.scanner import Scanner
 from mailward.scan.verdict import Reason, VerdictKind
+from mailward.settings.scan import ScanSettings
 from mailward.testing import (
     EICAR,
     SLOW,

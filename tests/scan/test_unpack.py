@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, forwarded, message, samples, zipped
 
 

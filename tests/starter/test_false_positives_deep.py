@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
 from tests.starter.compiled import StarterScanner
 
 pytestmark = pytest.mark.shared

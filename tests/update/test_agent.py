@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Level, Version
 from mailward.definitions.store import Store
 from mailward.errors import BusyError, ConfigError, StoreError, TrialError
@@ -14,6 +13,7 @@ from mailward.publish import quality, server
 from mailward.publish.build import build
 from mailward.publish.feeds import parse_specs
 from mailward.publish.repository import Publisher
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.update.agent import Agent, Outcome, Result
 
 

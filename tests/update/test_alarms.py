@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import CertifiedSettings, ChannelSettings, StoreSettings, UpdateSettings
 from mailward.definitions.store import Store
 from mailward.definitions.testing import put, sample_set, sample_trial, stage
+from mailward.settings.update import (
+    CertifiedSettings,
+    ChannelSettings,
+    StoreSettings,
+    UpdateSettings,
+)
 from mailward.update import alarms
 from mailward.update.alarms import Alarm
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mailward.config import CertifiedSettings, ChannelSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
+from mailward.settings.update import CertifiedSettings, ChannelSettings, UpdateSettings
 from mailward.update import freshness
 from mailward.update.freshness import Knowledge, known, next_check, stale_because
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mailward.config import ChannelSettings, StoreSettings, UpdateSettings
 from mailward.definitions.model import Channel, Version
 from mailward.definitions.store import Store
 from mailward.errors import ConfigError, FetchError, FormatError, LicenseError, UsageError
@@ -22,6 +21,7 @@ from mailward.publish.gate import Gate
 from mailward.publish.licensing import Order
 from mailward.publish.repository import Publisher
 from mailward.publish.usage import Usage
+from mailward.settings.update import ChannelSettings, StoreSettings, UpdateSettings
 from mailward.update.agent import Agent, Outcome, Result
 from mailward.update.fetch import Bearer, fetcher_for, mirrors_of
 from mailward.update.licenses import Licenses

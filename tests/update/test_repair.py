@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mailward.cli.app import app
-from mailward.config import ScanSettings
 from mailward.definitions.model import Version
 from mailward.definitions.store import StoredSet
 from mailward.publish.repository import Publisher
 from mailward.scan.pool import ScanPool
 from mailward.scan.verdict import VerdictKind
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, message
 from mailward.update import agent as agents
 from tests.update.test_agent import Site

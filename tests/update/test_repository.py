@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.errors import FetchError, MailwardError, TrustError
+from mailward.settings.update import UpdateSettings
 from mailward.update.agent import Agent, Outcome, Result
 from tests.contract import fetch_servers
 from tests.update.test_agent import Site

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mailward.config import CertifiedSettings, ChannelSettings, UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.errors import ConfigError, FetchError
+from mailward.settings.update import CertifiedSettings, ChannelSettings, UpdateSettings
 from mailward.update.agent import Agent, Outcome, Result
 from mailward.update.service import UpdateService
 

@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import UpdateSettings
-from mailward.definitions.model import (
-    Channel,
-    Manifest,
-    Measured,
-    Shard,
-    ShardKind,
-    Trial,
-    Version,
-)
+from mailward.definitions.model import Channel, Manifest, Measured, Shard, ShardKind, Trial, Version
 from mailward.errors import ConfigError, TrialError
 from mailward.scan import sandbox
 from mailward.scan.measure import measure
+from mailward.settings.update import UpdateSettings
 from mailward.testing import message
 from mailward.update import trial
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mailward.config import ScanSettings, StoreSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
@@ -19,6 +18,8 @@ from mailward.scan.engine import Source
 from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import prepare
 from mailward.scan.verdict import Reason, VerdictKind
+from mailward.settings.scan import ScanSettings
+from mailward.settings.update import StoreSettings, UpdateSettings
 from mailward.testing import (
     BURN_ON,
     CRASH,

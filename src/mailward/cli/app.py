@@ -22,8 +22,8 @@ from mailward.cli import (
 )
 from mailward.cli import license as license_group
 from mailward.cli import products as product_group
-from mailward.config import LogLevel, LogSettings
 from mailward.errors import MailwardError
+from mailward.settings.service import LogLevel, LogSettings
 
 app = typer.Typer(
     name="mailward",

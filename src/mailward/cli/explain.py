@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mailward import main
 from mailward.cli.common import out, printable, size
-from mailward.config import Config, ScanSettings
+from mailward.config import Config
 from mailward.definitions.sets import StoredSet
 from mailward.errors import ScannerDownError, StoreError
 from mailward.scan.engine import Source
@@ -18,6 +18,7 @@ from mailward.scan.pool import ALL_ENGINES
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Reason, Unopened, Verdict, VerdictKind
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
+from mailward.settings.scan import ScanSettings
 
 
 async def explain(config: Config, path: Path, content: bytes | int) -> Explanation:

@@ -10,12 +10,13 @@ import typer
 
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_table, settings
-from mailward.config import Config, PolicySettings
+from mailward.config import Config
 from mailward.errors import UsageError
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide_each, unmet
 from mailward.rules import Rule
 from mailward.scan.verdict import Verdict
+from mailward.settings.protect import PolicySettings
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,7 +11,6 @@ from mailward.cli import repo_check, repo_keys, repo_serve
 from mailward.cli.common import JsonOption, out, print_json, print_table, size, when
 from mailward.cli.repo_keys import KeysOption, RepoOption, publisher
 from mailward.cli.repo_status import print_status
-from mailward.config import LogLevel, LogSettings
 from mailward.definitions.model import Channel, Current, Version
 from mailward.errors import UsageError
 from mailward.publish import publisher_config
@@ -19,6 +18,7 @@ from mailward.publish.build import FeedReport, build
 from mailward.publish.feeds import LeftOut, read_spec, remembered
 from mailward.publish.repository import Publisher
 from mailward.publish.status import status
+from mailward.settings.service import LogLevel, LogSettings
 
 _SHOWN_MAX = 20
 """Culprits and things left out that are listed for people; --json has them all."""

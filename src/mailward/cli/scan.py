@@ -18,12 +18,13 @@ from mailward import main
 from mailward.cli import explain as explaining
 from mailward.cli import folder_definitions
 from mailward.cli.common import JsonOption, out, printable, settings
-from mailward.config import Config, ScanSettings
+from mailward.config import Config
 from mailward.errors import StoreError
 from mailward.scan.part import Role
 from mailward.scan.pool import ScanPool
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Verdict, VerdictKind
+from mailward.settings.scan import ScanSettings
 
 _PROGRESS_AFTER_S = 2.0
 _UNOPENED_SHOWN = 5

@@ -11,7 +11,7 @@ from mailward.cli import license as license_group
 from mailward.cli import products as product_group
 from mailward.cli import running
 from mailward.cli.common import JsonOption, out, print_json, settings, when
-from mailward.config import ClamdSettings, Config, MilterSettings
+from mailward.config import Config
 from mailward.definitions import updater
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
@@ -21,6 +21,7 @@ from mailward.doors import listening, milter_replies
 from mailward.doors.milter_wire import VERSION, Action, Step
 from mailward.scan import sandbox
 from mailward.scan.containers import libarchive
+from mailward.settings.doors import ClamdSettings, MilterSettings
 from mailward.update import alarms, freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.alarms import Alarm

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mailward.config import ConsoleSettings
 from mailward.console.health import Health
 from mailward.console.metrics import CONTENT_TYPE
+from mailward.settings.service import ConsoleSettings
 
 _ValueT = TypeVar("_ValueT")
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from mailward.config import UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
 from mailward.scan.pool import ScanPool
+from mailward.settings.update import UpdateSettings
 from mailward.update import freshness
 from mailward.update.agent import enabled_channels
 

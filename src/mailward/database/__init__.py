@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from mailward.config import DatabaseSettings
 from mailward.errors import ConfigError, TemporaryError
+from mailward.settings.protect import DatabaseSettings
 
 NEWEST = "0001"
 """The last of the migrations."""

@@ -22,7 +22,6 @@ from pathlib import Path
 import structlog
 
 from mailward import durable
-from mailward.config import StoreSettings
 from mailward.definitions import lock
 from mailward.definitions.disk import disk_errors
 from mailward.definitions.history import Event, History
@@ -32,6 +31,7 @@ from mailward.definitions.pointer import POINTER_MAX_BYTES, Pointer, recovered
 from mailward.definitions.sets import State, StoredSet, read_set
 from mailward.definitions.writer import StoreWriter
 from mailward.errors import FormatError, StoreError, UsageError
+from mailward.settings.update import StoreSettings
 
 __all__ = ["Event", "Pointer", "Problem", "State", "Store", "StoreWriter", "StoredSet"]
 

@@ -20,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from mailward import __version__
-from mailward.config import ClamdSettings, ScanSettings
 from mailward.doors import listening
 from mailward.doors.clamd_peer import Peer
 from mailward.doors.clamd_session import Context, Session
 from mailward.doors.judge import Scans
 from mailward.protect.guard import Guard
+from mailward.settings.doors import ClamdSettings
+from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 

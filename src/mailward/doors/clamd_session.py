@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import structlog
 
-from mailward.config import ClamdSettings, ScanSettings
 from mailward.doors import clamd_files, clamd_wire
 from mailward.doors.clamd_files import Content, Found, UnreadableError
 from mailward.doors.clamd_peer import GoneError, Peer, TooLargeError
@@ -22,6 +21,8 @@ from mailward.protect.guard import Guard
 from mailward.scan.part import Role
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Verdict
+from mailward.settings.doors import ClamdSettings
+from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 

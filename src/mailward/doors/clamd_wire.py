@@ -17,9 +17,9 @@ its replies, and END closes.
 
 from dataclasses import dataclass
 
-from mailward.config import ClamdUnscannable
 from mailward.protect.policy import printable_ascii
 from mailward.scan.verdict import Verdict
+from mailward.settings.doors import ClamdUnscannable
 
 MAX_COMMAND = 4096 + 16
 """Bytes of a command: the longest path that Linux takes (PATH_MAX), and its verb."""

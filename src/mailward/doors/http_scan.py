@@ -23,13 +23,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mailward.config import HttpSettings
 from mailward.doors.judge import Scans
 from mailward.doors.told import Record, tell, unrecorded
 from mailward.errors import ConfigError, ScannerDownError
 from mailward.protect.events import Event
 from mailward.scan.part import Role
 from mailward.scan.verdict import Verdict
+from mailward.settings.doors import HttpSettings
 
 _BODY_WITHIN_S = 120.0
 """For the whole body to arrive: a slow client must not keep a place for ever."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from mailward.config import PolicySettings
 from mailward.definitions.model import Version
 from mailward.errors import FormatError, ScannerDownError
 from mailward.protect import outbreak, strip
@@ -26,6 +25,7 @@ from mailward.protect.strip_note import StripNote
 from mailward.rules import Action, WhenDown
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason, Unopened, Verdict, VerdictKind
+from mailward.settings.protect import PolicySettings
 
 
 class Scans(Protocol):

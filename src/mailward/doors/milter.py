@@ -11,7 +11,6 @@ import socket
 
 import structlog
 
-from mailward.config import MilterSettings, PolicySettings
 from mailward.doors import listening
 from mailward.doors.judge import Judge, Scans
 from mailward.doors.milter_session import Context, Session
@@ -19,6 +18,8 @@ from mailward.doors.told import Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
+from mailward.settings.doors import MilterSettings
+from mailward.settings.protect import PolicySettings
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from mailward.config import MilterSettings
 from mailward.doors import headers, milter_replies
 from mailward.doors.handover import NOT_HELD, NOT_SCANNED
 from mailward.doors.judge import Judge, Judged
@@ -28,6 +27,7 @@ from mailward.doors.reply import Reply
 from mailward.doors.told import Record, message_event, tell
 from mailward.errors import ScannerDownError, TemporaryError
 from mailward.protect.quarantine import Quarantine
+from mailward.settings.doors import MilterSettings
 
 log = structlog.get_logger(__name__)
 

@@ -16,11 +16,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mailward.config import HopTls
 from mailward.doors import tls
 from mailward.doors.reply import Reply
 from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
+from mailward.settings.doors import HopTls
 
 _MAX_REPLY_LINE = 8192
 _MAX_REPLY_LINES = 200

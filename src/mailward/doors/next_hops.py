@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import structlog
 
-from mailward.config import SmtpSettings
 from mailward.doors.next_hop import HopConnection
 from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
+from mailward.settings.doors import SmtpSettings
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,6 @@ from collections import Counter
 
 import structlog
 
-from mailward.config import PolicySettings, SmtpSettings
 from mailward.doors import listening, tls
 from mailward.doors.handover import Handover
 from mailward.doors.judge import Judge, Scans
@@ -34,6 +33,8 @@ from mailward.doors.told import Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.protect import PolicySettings
 
 log = structlog.get_logger(__name__)
 

@@ -21,12 +21,12 @@ import structlog
 from aiosmtpd.proxy_protocol import V2_CMD, get_proxy
 from aiosmtpd.smtp import SMTP
 
-from mailward.config import SmtpSettings
 from mailward.doors import tls
 from mailward.doors.commands import MAX_LINE, BadCommandError
 from mailward.doors.reply import Reply
 from mailward.doors.strict_reader import CHUNK, BadLineError, StrictReader
 from mailward.rules import in_networks
+from mailward.settings.doors import SmtpSettings
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,6 @@ from typing import cast
 
 import structlog
 
-from mailward.config import SmtpSettings
 from mailward.doors import tls
 from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
@@ -24,6 +23,7 @@ from mailward.doors.smtp_connection import CLOSING, Connection, Gate
 from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
+from mailward.settings.doors import SmtpSettings
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from mailward.config import HopTls, SmtpSettings
 from mailward.errors import ConfigError
+from mailward.settings.doors import HopTls, SmtpSettings
 
 log = structlog.get_logger(__name__)
 

@@ -24,8 +24,8 @@ from typing import Any
 import structlog
 
 from mailward import durable
-from mailward.config import EventSettings
 from mailward.errors import MailwardError
+from mailward.settings.protect import EventSettings
 
 log = structlog.get_logger(__name__)
 

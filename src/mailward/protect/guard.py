@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from mailward.config import ScanSettings
 from mailward.definitions.sets import StoredSet
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
@@ -16,6 +15,7 @@ from mailward.protect.outbreak import FRESH_FOR, Doubt, Rates
 from mailward.scan.pool import ALL_ENGINES
 from mailward.scan.second_opinion import second_opinion
 from mailward.scan.verdict import Verdict
+from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 

@@ -12,10 +12,10 @@ recipients (``decide_each``).
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mailward.config import PolicySettings
 from mailward.protect.mail import Mail
 from mailward.rules import Action, Rule, When, WhenDown
 from mailward.scan.verdict import Verdict, VerdictKind
+from mailward.settings.protect import PolicySettings
 
 _HARSHNESS = {action: rank for rank, action in enumerate(Action)}
 """``Action`` lists its members from mild to harsh."""

@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mailward import durable
-from mailward.config import QuarantineSettings
 from mailward.errors import BusyError, ConfigError, FormatError, TemporaryError, UsageError
 from mailward.protect.held import Envelope, Held, decode, encode
 from mailward.protect.mail import mail_text
@@ -33,6 +32,7 @@ from mailward.protect.policy import Decision
 from mailward.protect.room import ENTRY_ID, RESERVED, Room, entry_bytes
 from mailward.protect.sealed import read_key, seal, unseal
 from mailward.scan.verdict import Verdict
+from mailward.settings.protect import QuarantineSettings
 
 _MESSAGE = "message.eml"
 _SEALED = "message.sealed"

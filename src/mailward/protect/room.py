@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mailward import durable
-from mailward.config import QuarantineSettings
 from mailward.errors import TemporaryError
+from mailward.settings.protect import QuarantineSettings
 
 ENTRY_ID = re.compile(r"([0-9]{8}T[0-9]{6})-[0-9a-f]{8}")
 RESERVED = "reserved"

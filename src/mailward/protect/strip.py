@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.mime import heads, sections
 from mailward.scan.mime.sections import Rule, Seen, Span
 from mailward.scan.verdict import Verdict
+from mailward.settings.scan import ScanSettings
 
 _NESTING_MAX = 100
 _LABEL = re.compile(r"message/([0-9]+(?:\.[0-9]+)*)(?=[:/.]|\Z)")

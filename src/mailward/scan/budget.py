@@ -7,10 +7,11 @@ shuts one part, one of the whole scan raises Spent; either means unscannable, ne
 import time
 from collections.abc import Callable
 
-from mailward.config import MIB, ScanSettings
 from mailward.scan.contents import Shut
 from mailward.scan.passwords import Passwords
 from mailward.scan.verdict import Reason
+from mailward.settings.base import MIB
+from mailward.settings.scan import ScanSettings
 
 RATIO_FREE_BYTES = 10 * MIB
 """Up to here any ratio goes: a page of blanks is no bomb."""

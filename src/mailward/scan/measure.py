@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import Measured
 from mailward.errors import FormatError, TrialError
 from mailward.scan.engines import all_engines
@@ -22,6 +21,7 @@ from mailward.scan.prepared import LoadedSet
 from mailward.scan.proof import known_good_messages, limit, read_job, run_child
 from mailward.scan.sandbox import confine
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
 
 _MODULE = "mailward.scan.measure"
 """Of the child: this file."""

@@ -18,7 +18,6 @@ from functools import partial
 
 import structlog
 
-from mailward.config import ScanSettings
 from mailward.definitions.ignored import IgnoreList, is_ignored
 from mailward.definitions.sets import StoredSet
 from mailward.definitions.store import Store
@@ -30,6 +29,7 @@ from mailward.scan.remade import Remade
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Reason, Unopened, Verdict
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
+from mailward.settings.scan import ScanSettings
 
 ALL_ENGINES = "mailward.scan.engines:all_engines"
 

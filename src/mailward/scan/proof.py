@@ -24,7 +24,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import NO_SIGNATURES, EngineTrial, RefusedSignature, ShardKind
 from mailward.errors import FormatError, StoreError, TemporaryError, TrialError
 from mailward.scan import known_good as built_in
@@ -34,6 +33,7 @@ from mailward.scan.part import Part, Role
 from mailward.scan.prepared import EnginePreparation, LoadedSet, prepare
 from mailward.scan.sandbox import Confinement, confine
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
 
 _NAMED_MAX = 1000
 """Refused signatures and false positives that are named; the rest are counted."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from mailward.config import ScanSettings
 from mailward.definitions.sets import StoredSet
 from mailward.errors import FormatError
 from mailward.scan.engine import Source
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
+from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.engine import ScanTimeoutError
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Ambiguity, File, OwnPassword, Reason, Risk, Unopened, Verdict
+from mailward.settings.scan import ScanSettings
 
 _RISKS_MAX = 1000
 _UNOPENED_MAX = 1000

@@ -2,12 +2,12 @@
 
 import structlog
 
-from mailward.config import ScanSettings
 from mailward.definitions.sets import StoredSet
 from mailward.scan.part import Role
 from mailward.scan.pool import ALL_ENGINES
 from mailward.scan.verdict import Verdict
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
+from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 

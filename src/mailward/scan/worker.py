@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mailward.config import MIB, ScanSettings
 from mailward.definitions.model import ShardKind
 from mailward.errors import FormatError
 from mailward.scan import frames
@@ -29,6 +28,8 @@ from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet, missing, prepare
 from mailward.scan.sandbox import confine
 from mailward.scan.scanner import Scanner
+from mailward.settings.base import MIB
+from mailward.settings.scan import ScanSettings
 
 _MEMORY_BYTES = 4096 * MIB
 """Private memory: two large sets during a swap, and all parts of a message with copies of some."""

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.errors import FormatError
 from mailward.scan import frames
 from mailward.scan.engine import Source
@@ -16,6 +15,7 @@ from mailward.scan.explain import Explanation
 from mailward.scan.part import Role
 from mailward.scan.verdict import Verdict
 from mailward.scan.worker import LOAD_TIMEOUT_S
+from mailward.settings.scan import ScanSettings
 
 _END_TIMEOUT_S = 2.0
 """For a worker that was told to end, or is ending by itself; then it is killed."""

@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 
 from mailward import durable
-from mailward.config import UpdateSettings
 from mailward.definitions.model import Channel, Current, Manifest, Version
 from mailward.definitions.store import Store, StoredSet, StoreWriter
 from mailward.errors import (
@@ -29,6 +28,7 @@ from mailward.errors import (
     TrustError,
 )
 from mailward.license import Entitlement
+from mailward.settings.update import UpdateSettings
 from mailward.update import trial, trust
 from mailward.update.fetch import Bearer, Mirrors, mirrors_of
 from mailward.update.fetch.partial import Partials

@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from mailward.config import ChannelSettings, UpdateSettings
 from mailward.definitions.disk import unwritable
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
@@ -17,6 +16,7 @@ from mailward.definitions.products import Products
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
 from mailward.license import State
+from mailward.settings.update import ChannelSettings, UpdateSettings
 from mailward.update import freshness
 from mailward.update.agent import enabled_channels
 from mailward.update.licenses import Licenses

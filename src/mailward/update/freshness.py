@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mailward import schedule
-from mailward.config import ChannelSettings, UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Channel
+from mailward.settings.update import ChannelSettings, UpdateSettings
 
 EVENTS_LOOKED_AT = 1000
 """Of the history's end."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import structlog
 
-from mailward.config import UpdateSettings
 from mailward.definitions.model import Channel, Manifest, Version
 from mailward.definitions.sets import is_news
 from mailward.definitions.store import Problem, Store, StoredSet, StoreWriter
@@ -28,6 +27,7 @@ from mailward.errors import (
 from mailward.scan.engines import all_engines
 from mailward.scan.measure import measure
 from mailward.scan.prepared import missing
+from mailward.settings.update import UpdateSettings
 from mailward.update import trial
 from mailward.update.agent import Progress, read_root, show_license
 from mailward.update.fetch import Mirrors, mirrors_of

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from mailward.config import UpdateSettings
 from mailward.definitions.model import Channel
 from mailward.definitions.store import Store
 from mailward.errors import BusyError, MailwardError
+from mailward.settings.update import UpdateSettings
 from mailward.update import freshness
 from mailward.update.agent import Agent, Outcome, enabled_channels
 from mailward.update.alarms import channel_settings

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import structlog
 
-from mailward.config import UpdateSettings
 from mailward.definitions.model import Manifest, Measured, Shard, Trial
 from mailward.errors import ConfigError, TrialError
 from mailward.scan.engine import Source
 from mailward.scan.measure import measure
 from mailward.scan.proof import Proof, prove
+from mailward.settings.update import UpdateSettings
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,6 @@ from enum import StrEnum
 
 import structlog
 
-from mailward.config import UpdateSettings
 from mailward.definitions.history import Event
 from mailward.definitions.model import Version
 from mailward.definitions.pointer import Pointer
@@ -26,6 +25,7 @@ from mailward.definitions.store import Store, StoredSet
 from mailward.errors import BusyError, MailwardError, StoreError
 from mailward.scan.counts import CLASSES, SetCounts
 from mailward.scan.pool import ScanPool
+from mailward.settings.update import UpdateSettings
 
 log = structlog.get_logger(__name__)
 

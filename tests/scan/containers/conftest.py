@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan import containers
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
+from mailward.settings.scan import ScanSettings
 
 Unpack = Callable[..., list[Found]]
 

@@ -3,7 +3,6 @@ from collections.abc import Callable
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan import containers
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
@@ -11,6 +10,7 @@ from mailward.scan.contents import Piece, Shut
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Reason, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, zipped
 from tests.scan.containers import archives
 from tests.scan.containers.archives import Builder

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Ambiguity, OwnPassword, Unopened
+from mailward.settings.scan import ScanSettings
 
 Everything = list[Part | Unopened | Ambiguity | OwnPassword]
 

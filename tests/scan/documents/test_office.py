@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msoffcrypto.format.ooxml import OOXMLFile
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.documents import vba
 from mailward.scan.part import Part
 from mailward.scan.verdict import Ambiguity, Doubt, OwnPassword, Reason, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, message, zipped
 from tests.scan.documents.build import compound_file, ole_native, vba_compressed, vba_project
 

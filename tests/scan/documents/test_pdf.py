@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import MIB, ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.documents import pdf_filters
 from mailward.scan.documents.pdf_crypt import find_key
 from mailward.scan.part import Part
 from mailward.scan.verdict import Reason, Unopened
+from mailward.settings.base import MIB
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, zipped
 
 Files = Callable[..., dict[str, bytes]]

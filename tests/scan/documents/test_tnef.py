@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Piece
 from mailward.scan.documents import mapi
 from mailward.scan.part import Part, Role
 from mailward.scan.verdict import Reason, Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
 from tests.scan.documents.build import tnef
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.documents import encoded_script
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, zipped
 
 Files = Callable[..., dict[str, bytes]]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from mailward.config import ScanSettings
 from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Unopened
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, message
 
 INNER = message(Attachment("a.com", EICAR))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.config import ScanSettings
 from mailward.scan import containers
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
 
 BINHEX = b"!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"

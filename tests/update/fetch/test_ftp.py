@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mailward.config import UpdateSettings
 from mailward.errors import ConfigError, FetchError
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch import NotThereError
 from mailward.update.fetch.ftp import FtpFetcher
 from tests.contract import fetch_servers

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import UpdateSettings
 from mailward.errors import ConfigError, FetchError
 from mailward.fetch import backoff
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch import Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import HttpFetcher
 from tests.contract import fetch_servers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mailward.config import UpdateSettings
 from mailward.errors import FetchError
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch import Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import HttpFetcher
 from mailward.update.fetch.partial import Frame, Partials, StoppedError

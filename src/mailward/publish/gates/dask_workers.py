@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import ShardKind
 from mailward.errors import TemporaryError, UsageError
 from mailward.publish.gates.base import Subject
@@ -24,6 +23,7 @@ from mailward.scan.engines import all_engines
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet, prepare
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
 
 _CONNECT_TIMEOUT_S = 15
 

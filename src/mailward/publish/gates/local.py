@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.definitions.store import Store
 from mailward.publish.gates import resting
 from mailward.publish.gates.base import Subject
 from mailward.publish.gates.files import File, Found, judged, unreadable
 from mailward.scan.part import Role
 from mailward.scan.pool import ScanPool
+from mailward.settings.scan import ScanSettings
 
 _EACH = 2
 """Files under way for each worker, so that none waits for the disk."""

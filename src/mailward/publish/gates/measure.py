@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mailward.config import ScanSettings
 from mailward.errors import FormatError, PublishError
 from mailward.publish.gates.files import below
 from mailward.scan import known_good as built_in
@@ -18,6 +17,7 @@ from mailward.scan.engines import all_engines
 from mailward.scan.part import Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.scanner import Scanner
+from mailward.settings.scan import ScanSettings
 
 FILES_MAX = 200
 FILE_MAX_BYTES = 1024 * 1024

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailward.config import StoreSettings
 from mailward.definitions.model import Trial
 from mailward.definitions.store import Store
 from mailward.publish.gates.base import Subject
+from mailward.settings.update import StoreSettings
 
 _CHUNK_BYTES = 1024 * 1024
 _SETTINGS = StoreSettings(min_free_bytes=1)

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 
-from mailward.config import ScanSettings
 from mailward.definitions.model import Gate
 from mailward.definitions.store import Store
 from mailward.errors import MailwardError
@@ -12,6 +11,7 @@ from mailward.publish.gates.base import NotRun, Progress, Subject, gate
 from mailward.scan import known_good
 from mailward.scan.pool import ScanPool
 from mailward.scan.verdict import Reason, Verdict
+from mailward.settings.scan import ScanSettings
 
 NAME = "hot-swap"
 

@@ -10,10 +10,10 @@ from typing import Protocol
 import inflate64
 from backports import zstd
 
-from mailward.config import MIB
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
+from mailward.settings.base import MIB
 
 _IN_BYTES = 16 * 1024
 _OUT_BYTES = MIB

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import numpy as np
 from backports import zstd
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -245,6 +244,8 @@ class _Archive:
             raise _LockedError
         known = password, salt + bytes([power])
         if known not in self._keys:
+            import numpy as np  # here: it costs every worker 20 MB, and few messages need it
+
             seed = np.frombuffer(salt + password.encode("utf-16-le"), dtype=np.uint8)
             digest = hashlib.sha256()
             rounds = min(1 << power, _ROUNDS_AT_ONCE)

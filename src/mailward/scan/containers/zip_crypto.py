@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
@@ -84,6 +83,8 @@ def aes(packed: memoryview, password: bytes, strength: int) -> bytes | None:
     code = hmac.digest(derived[key_bytes : 2 * key_bytes], ciphertext, "sha1")
     if code[:_AES_CODE_BYTES] != packed[len(packed) - _AES_CODE_BYTES :]:
         return None
+    import numpy as np  # here: it costs every worker 20 MB, and few messages need it
+
     body = np.frombuffer(ciphertext, dtype=np.uint8)
     blocks = -(-len(body) // _BLOCK)
     counters = np.zeros((blocks, 2), dtype="<u8")  # a counter of 128 bits, the low half first

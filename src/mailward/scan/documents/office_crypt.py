@@ -7,8 +7,6 @@ not work. Encrypted presentations of old stay shut in workers: it needs a tempor
 import io
 import re
 
-import msoffcrypto
-
 from mailward.scan.budget import Budget
 from mailward.scan.documents.compound_file import CompoundFile
 from mailward.scan.passwords import DEAR
@@ -42,6 +40,8 @@ def decrypt(data: bytes, file: CompoundFile, budget: Budget) -> tuple[bytes, boo
 
 
 def _try(data: bytes, password: str) -> bytes | None:
+    import msoffcrypto  # here: it costs every worker 6 MB, and few messages need it
+
     plain = io.BytesIO()
     try:
         document = msoffcrypto.OfficeFile(io.BytesIO(data))

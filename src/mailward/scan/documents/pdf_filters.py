@@ -8,11 +8,11 @@ import re
 import struct
 from collections.abc import Callable
 
-from mailward.config import MIB
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
+from mailward.settings.base import MIB
 
 PICTURES = frozenset(
     (b"DCTDecode", b"DCT", b"JPXDecode", b"CCITTFaxDecode", b"CCF", b"JBIG2Decode")

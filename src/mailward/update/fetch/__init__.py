@@ -6,8 +6,8 @@ Nothing that comes through here is trusted; it is only bounded (S1).
 
 from urllib.parse import urlsplit
 
-from mailward.config import UpdateSettings
 from mailward.errors import ConfigError
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch.base import Bearer, Fetcher, NotResumableError, NotThereError
 from mailward.update.fetch.file import FileFetcher
 from mailward.update.fetch.ftp import FtpFetcher

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from mailward.config import UpdateSettings
 from mailward.errors import FetchError
 from mailward.fetch import Login, Watchdog, bounded, read_login
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch.base import CHUNK_BYTES, Bearer, NotResumableError, NotThereError
 from mailward.update.fetch.http import limits, route
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from mailward.config import UpdateSettings
 from mailward.errors import ConfigError
 from mailward.fetch import BoundedHttp, Limits, Route
+from mailward.settings.update import UpdateSettings
 from mailward.update.fetch.base import Bearer
 
 
