@@ -10,6 +10,7 @@ import pytest
 from backports import zstd
 
 from mailward.definitions.model import Gate, Patch, ShardKind
+from mailward.definitions.sets import StoredSet
 from mailward.publish.gates import measure
 from mailward.publish.gates import readable as readable_module
 from mailward.publish.gates.base import Limits, NotRun, Subject
@@ -21,6 +22,7 @@ from mailward.publish.gates.readable import readable
 from mailward.publish.gates.samples import samples
 from mailward.publish.gates.swap import swap
 from mailward.publish.repository import Publisher
+from mailward.scan.remade import Remade
 from tests.publish.gates.sets import no_progress, rule
 
 MakeSubject = Callable[..., Subject]
@@ -246,6 +248,10 @@ def test_a_gateway_under_load_changes_its_set(subject: MakeSubject) -> None:
 def test_a_set_that_no_worker_can_load_fails_the_swap(
     subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def no_better(_: Remade, stored: StoredSet, _why: list[str]) -> Path:
+        return stored.prepared  # as if preparing it anew had given the same
+
+    monkeypatch.setattr(Remade, "make", no_better)
     monkeypatch.setattr("mailward.publish.gates.swap._TIMEOUT_S", 3.0)
     before, new = subject(a=rule("A", "x1")), subject(a=rule("A", "x2"))
     for path in new.prepared.glob("yara-*/rules"):
