@@ -1,10 +1,9 @@
 """The HTTP listener. It can fail without anything else failing: mail comes first."""
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from mailward.console.health import Health
 from mailward.console.metrics import CONTENT_TYPE
 from mailward.settings.service import ConsoleSettings
+from mailward.webserver import WebServer
 
 _ValueT = TypeVar("_ValueT")
 
@@ -47,7 +47,7 @@ class Listener:
         self._health = _Recent(health)
         self._metrics = _Recent(metrics)
         self._more = more
-        self._server: _Server | None = None
+        self._server: WebServer | None = None
         self._running: asyncio.Task[None] | None = None
         self.port = 0
 
@@ -68,7 +68,7 @@ class Listener:
         self.port = listening.getsockname()[1]
         routes = [Route("/healthz", self._tell_health), Route("/metrics", self._tell_metrics)]
         routes += self._more
-        self._server = _Server(
+        self._server = WebServer(
             uvicorn.Config(
                 Starlette(routes=routes),
                 lifespan="off",
@@ -113,19 +113,3 @@ class _Recent(Generic[_ValueT]):
             if self._answer is None or now - self._answer[0] >= _RECENT_S:
                 self._answer = now, await asyncio.to_thread(self._ask)
             return self._answer[1]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn as a part of a larger process: signals belong to whoever runs the loop."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()

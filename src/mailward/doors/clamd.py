@@ -66,20 +66,13 @@ class ClamdDoor:
     async def start(self) -> None:
         """Take connections. Raises ConfigError when an address cannot be used."""
         s = self._settings
-        try:
-            for address in s.listen:
-                self._listening.append(
-                    listening.listen(
-                        address,
-                        "clamd.listen",
-                        mode=s.socket_mode,
-                        group=s.socket_group,
-                        reuse_port=s.reuse_port,
-                    )
-                )
-        except BaseException:
-            self._close()
-            raise
+        self._listening = listening.listen_all(
+            s.listen,
+            "clamd.listen",
+            mode=s.socket_mode,
+            group=s.socket_group,
+            reuse_port=s.reuse_port,
+        )
         self._accepting = [asyncio.create_task(self._accept(each)) for each in self._listening]
 
     @property

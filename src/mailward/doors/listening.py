@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import stat
+from collections.abc import Iterable
 
 from mailward.doors.next_hop import split_address
 from mailward.errors import ConfigError
@@ -43,6 +44,23 @@ def listen(
         raise ConfigError(f"{key}: cannot listen on {address}: {why}") from e
     _open.setdefault((key, address), []).append(made)
     return made
+
+
+def listen_all(
+    addresses: Iterable[str], key: str, *, mode: str, group: str, reuse_port: bool
+) -> list[socket.socket]:
+    """As ``listen``, all of them or none."""
+    opened: list[socket.socket] = []
+    try:
+        for address in addresses:
+            opened.append(  # noqa: PERF401 (on failure those that are open are closed)
+                listen(address, key, mode=mode, group=group, reuse_port=reuse_port)
+            )
+    except BaseException:
+        for each in opened:
+            close(each)
+        raise
+    return opened
 
 
 def port(listening: socket.socket) -> int:

@@ -49,20 +49,13 @@ class MilterDoor:
     async def start(self) -> None:
         """Take connections. Raises ConfigError when an address cannot be used."""
         s = self._settings
-        try:
-            for address in s.listen:
-                self._listening.append(
-                    listening.listen(
-                        address,
-                        "milter.listen",
-                        mode=s.socket_mode,
-                        group=s.socket_group,
-                        reuse_port=s.reuse_port,
-                    )
-                )
-        except BaseException:
-            self._close()
-            raise
+        self._listening = listening.listen_all(
+            s.listen,
+            "milter.listen",
+            mode=s.socket_mode,
+            group=s.socket_group,
+            reuse_port=s.reuse_port,
+        )
         for each in self._listening:
             # Also for Unix sockets: their own way would remove a path that may be shared.
             self._servers.append(await asyncio.start_server(self._connected, sock=each))

@@ -12,7 +12,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mailward.errors import TemporaryError, UsageError
 from mailward.publish.gate import Gate, Refusal, Visitor
 from mailward.publish.limits import Gatekeeper, Limits
+from mailward.webserver import WebServer
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +101,7 @@ async def serving(
         h11_max_incomplete_event_size=_HEADERS_MAX_BYTES,
         http=_protocol(gatekeeper),
     )
-    server = _Server(config)
+    server = WebServer(config)
     running = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await server.up.wait()
@@ -125,22 +126,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise TemporaryError(f"cannot listen on {host}:{port}: {e.strerror}") from e
     return listening
-
-
-class _Server(uvicorn.Server):
-    """uvicorn as a part of a larger process: signals belong to whoever runs the loop."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
 
 
 def _protocol(gatekeeper: Gatekeeper) -> type[H11Protocol]:
