@@ -20,8 +20,9 @@ _LOOK_BYTES = 512
 _IN_PAGES = (b"<script", b"data:", b"atob")
 _IN_SCRIPTS = (b"atob", b"base64", b"unescape", b"decodeuri", b"fromcharcode", b"array(", b"#@~^")
 """One of these is in whatever has something to unpack; each costs plain mail time."""
-_ATOB = re.compile(rb"(?<![a-z])atob(?![a-z])")
-"""Four letters that long texts in base64 have by chance."""
+_ATOB = re.compile(rb"atob(?<![a-z]atob)(?![a-z])")
+"""Four letters that long texts in base64 have by chance. They come first, as a search for them is
+much faster than one for what is before them."""
 _SHORT_BYTES = 96
 _UNPACKED_BY = (b"base64", b"blob", b"uint8array")
 _PIECES_MAX = 2000

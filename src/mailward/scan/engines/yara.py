@@ -89,6 +89,7 @@ class YaraDetector:
 
     def __init__(self, rules: yara_x.Rules) -> None:
         self._scanner: yara_x.Scanner | None = yara_x.Scanner(rules)
+        self._is_empty = next(iter(rules), None) is None
         # Whether a rule matches is the question, not where: the same answer, with less to note.
         self._scanner.fast_scan(True)
         self._scanner.max_matches_per_pattern(_MATCHES_MAX)
@@ -97,6 +98,8 @@ class YaraDetector:
         """All rules that match. The time limit is rounded up to whole seconds."""
         if self._scanner is None:
             raise ValueError("this detector is closed")
+        if self._is_empty:
+            return []
         for name, value in _globals(part).items():
             self._scanner.set_global(name, value)
         self._scanner.set_timeout(max(1, math.ceil(timeout_s)))

@@ -24,6 +24,9 @@ first space; the second space ends the value."""
 _REST_OF_TAG = rb"(?:[^>=]++|=" + _VALUE + rb")*+>?+"
 _TAG = re.compile(rb"(<![^>]*+>?|<" + _REST_OF_TAG + rb")")
 """A tag, or a comment, which ends at the first ``>``. White space is single spaces already."""
+_PLAIN_TAG = re.compile(rb"(<[^>]*+>?)")
+_QUOTED_END = re.compile(rb"= ?(?:\"[^\" >]*+|'[^' >]*+)>")
+"""Where this is nowhere no value holds a ``>``: every tag is a plain one, found twice as fast."""
 _OPENING = re.compile(rb"< ?(script|style)(?=[ >])")
 _TAG_END = re.compile(_REST_OF_TAG)
 _CLOSING = {
@@ -52,7 +55,7 @@ _LINKS = {b"a ": b" href", b"A ": b" href"} | dict.fromkeys((b"im", b"IM", b"Im"
 _VALUE_OF = re.compile(rb" ?=(" + _VALUE + rb")")
 _CONTROLS_TO_SPACES = b"\0" + b" " * 31 + bytes(range(32, 256))
 _SPACED = re.compile(rb" [\x80-\xff\x01][\x80-\xff\x01 ]*")
-_FULL_STOPS = re.compile(rb"\xe3\x80\x82|\xef\xbc\x8e|\xef\xb9\x92|\xef\xbd\xa1")
+_FULL_STOPS = (b"\xe3\x80\x82", b"\xef\xbc\x8e", b"\xef\xb9\x92", b"\xef\xbd\xa1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def normalise(data: bytes) -> Page:
     """Both forms of a page, in any encoding that ASCII is part of or UTF-16. Never raises."""
     folded = b" ".join(data.replace(b"\r", b"").replace(b"\0", b"").split())
     if not folded.isascii():
-        folded = _FULL_STOPS.sub(b".", folded)
+        for full_stop in _FULL_STOPS:  # several times faster than one regular expression
+            folded = folded.replace(full_stop, b".")
     nocomment: list[bytes] = []
     notags: list[bytes] = []
     scripts: list[bytes] = []
@@ -103,7 +107,7 @@ def normalise(data: bytes) -> Page:
 
 def _section(folded: bytes, nocomment: list[bytes], notags: list[bytes]) -> None:
     """What is between two scripts."""
-    parts = _TAG.split(folded)
+    parts = (_TAG if _QUOTED_END.search(folded) else _PLAIN_TAG).split(folded)
     # NUL is in no text any more, so it can keep the pieces apart while all are changed at once.
     texts = b"\0".join(parts[0::2])
     tags = parts[1::2]
@@ -184,7 +188,7 @@ def _without_tags(texts: bytes, tags: list[bytes], kinds: list[bytes]) -> bytes:
     if not plain.isascii():
         plain = _HIGH.sub(_doubled, plain)
     pieces = plain.lower().split(b"\0")
-    addresses = {tag: address for tag in kinds if (address := _address(tag))}
+    addresses = {tag: address for tag in kinds if tag[1:3] in _LINKS and (address := _address(tag))}
     if addresses:
         for i, tag in enumerate(tags, 1):
             if tag in addresses:
@@ -214,6 +218,10 @@ def _doubled(found: re.Match[bytes]) -> bytes:
     """Other alphabets come out of ClamAV's text form so: of three bytes the second twice, of two
     left the first twice, instead of one left a NUL (here 1, until the end)."""
     run = found.group()
+    if len(run) == 3:
+        return run[:2] + run[1:2]
+    if len(run) == 2:
+        return run[:1] * 2
     out = bytearray()
     for i in range(0, len(run) - 2, 3):
         out += run[i : i + 2] + run[i + 1 : i + 2]
