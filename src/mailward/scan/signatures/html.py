@@ -142,9 +142,10 @@ def _tags(tags: list[bytes]) -> list[bytes]:
         joined = _DATA.sub(rb'="data"', joined)
     if b"< " in joined:
         joined = re.sub(rb"(?:(?<=\0)|^)< ", b"<", joined)
-    if not joined.isascii():
-        joined = _QUOTED.sub(_high_in_value, joined)
-    return joined.split(b"\0")[:-1]
+    plain = joined.split(b"\0")[:-1]
+    if joined.isascii():
+        return plain
+    return [tag if tag.isascii() else _QUOTED.sub(_high_in_value, tag) for tag in plain]
 
 
 def _is_unusual(tag: bytes, *, glued: bool) -> bool:

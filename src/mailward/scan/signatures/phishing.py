@@ -173,11 +173,13 @@ def links(page: bytes) -> Iterator[Link]:
         if end is None or not real:
             continue
         inner = page[opening.end() : end.start()]
-        words = _TAG.sub(b"", inner).split()
+        has_tags = b"<" in inner
+        words = (_TAG.sub(b"", inner) if has_tags else inner).split()
         shows = [_text(b"".join(words)), _attribute(_TITLE, opening[0])]
         if len(words) > 1:
             shows.append(_text(words[-1]))  # "visit example.com"
-        shows += [_attribute(_SRC, picture) for picture in _PICTURE.findall(inner)]
+        if has_tags:
+            shows += [_attribute(_SRC, picture) for picture in _PICTURE.findall(inner)]
         yield from (Link(real, shown.strip("()[]<>\"'.,;!")) for shown in shows if shown)
 
 
