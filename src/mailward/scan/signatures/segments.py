@@ -6,6 +6,7 @@ their own length and no further.
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from mailward.scan.signatures.pattern import (
     Choice,
@@ -42,13 +43,17 @@ class SegmentMatcher:
     def __init__(self, segment: Segment, *, caseless: bool) -> None:
         self.segment = segment
         self.lengths = segment.lengths()
-        self.match = re.compile(_source(segment), _flags(caseless=caseless)).match
         self.caseless = caseless
         self.probe, self.distances = _probe(segment)
         if caseless:
             self.probe = self.probe.lower()
         # When nothing but the literal is asked for, finding it is all there is to do.
         self.plain = not segment.edges and len(segment.elements) == 1 and bool(self.probe)
+
+    @cached_property
+    def match(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
+        """The whole segment at a place. Most are never asked: their literal is nowhere."""
+        return re.compile(_source(self.segment), _flags(caseless=self.caseless)).match
 
     def may_be_in(self, subject: Subject) -> bool:
         """Whether its literal is anywhere."""
