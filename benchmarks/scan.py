@@ -109,7 +109,8 @@ async def turn(ask: Ask, messages: Sequence[bytes], into: Measured) -> None:
     async def connection() -> None:
         for message in waiting:
             began = time.perf_counter()
-            into.infected += await ask(message)
+            infected = await ask(message)  # not within the sum: others add to it meanwhile
+            into.infected += infected
             into.latencies.append(time.perf_counter() - began)
 
     began = time.perf_counter()
