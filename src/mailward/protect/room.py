@@ -143,8 +143,19 @@ class Room:
         path.chmod(0o600)
 
     def _counted_anew(self) -> Usage:
-        sizes = [entry_bytes(p) for p in self._folder.iterdir() if p.is_dir()]
-        return Usage(sum(sizes), len(sizes))
+        """Under the lock nobody begins an entry, but those begun before get their names without it,
+        and what is renamed while a folder is listed may be in the list under neither name. So it
+        is listed until nothing has changed meanwhile.
+        """
+        names = self._folders()
+        while True:
+            sizes = [entry_bytes(self._folder / name) for name in names]
+            before, names = names, self._folders()
+            if names == before:
+                return Usage(sum(sizes), len(sizes))
+
+    def _folders(self) -> set[str]:
+        return {path.name for path in self._folder.iterdir() if path.is_dir()}
 
     def _sweep(self) -> None:
         for path in self._folder.iterdir():
