@@ -72,8 +72,12 @@ def program(place: Path, answers: str, *command: str) -> Iterator[None]:
                 time.sleep(0.05)
         yield
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # killed, some leave processes of theirs behind
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def test_clamav_milter_refuses_through_postfix_what_mailward_finds(
