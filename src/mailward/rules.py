@@ -126,6 +126,14 @@ class When(BaseModel):
             raise ValueError("asks for nothing, so every message would match: leave `when` out")
         return self
 
+    @property
+    def asks_for_a_scan(self) -> bool:
+        """Whether it asks what a scan alone tells of a message, also of one in which it finds
+        nothing.
+        """
+        asked = (self.file_name, self.content_type, self.ambiguous, self.own_password)
+        return any(value is not None and value != () for value in asked)
+
     @cached_property
     def risks(self) -> Patterns:
         """``risk``, compiled."""

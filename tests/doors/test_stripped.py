@@ -216,16 +216,26 @@ async def test_a_stamp_of_an_older_set_or_another_key_is_no_reason_not_to_scan(
     assert len(scanner.scanned) == 1
 
 
-async def test_a_rule_about_files_is_asked_all_the_same(
-    hop: FakeHop, quarantine: Quarantine, stamps: Stamps
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({"file_name": ["*.bin"]}, 550),
+        ({"content_type": ["*"]}, 550),
+        ({"ambiguous": False}, 550),
+        ({"ambiguous": True}, 250),
+        ({"own_password": True}, 250),
+    ],
+)
+async def test_a_rule_that_asks_what_a_scan_alone_tells_is_asked_all_the_same(
+    hop: FakeHop, quarantine: Quarantine, stamps: Stamps, when: dict[str, Any], expected: int
 ) -> None:
-    rule = {"name": "no bin", "action": "reject", "when": {"file_name": ["*.bin"]}}
+    rule = {"name": "asks", "action": "reject", "when": when}
     mail = message(GOOD)
     stamped = stamps.make(mail, Vouched.CLEAN, Version.parse(SET)) + mail
 
-    code, _ = await send(hop, quarantine, stamped, stamps, rules=[rule])
+    code, scanner = await send(hop, quarantine, stamped, stamps, rules=[rule])
 
-    assert code == 550
+    assert (code, len(scanner.scanned)) == (expected, 1)
 
 
 async def test_what_was_released_is_not_caught_again(

@@ -123,12 +123,11 @@ class Judge:
                 Action.DELIVER, VerdictKind.CLEAN, "it was released from quarantine", "stamp"
             )
             return Judged(Verdict(), (ForSome(decision, mail.recipients),))
-        asks_for_files = any(
-            rule.when is not None and (rule.when.file_name or rule.when.content_type)
-            for rule in self.policy.rules
+        needs_a_scan = any(
+            rule.when is not None and rule.when.asks_for_a_scan for rule in self.policy.rules
         )
         ours = [version for text in self.scanner.sets() if (version := _version(text)) is not None]
-        if asks_for_files or not ours or stamp.set < max(ours):
+        if needs_a_scan or not ours or stamp.set < max(ours):
             return None
         verdict = Verdict(set=str(stamp.set))
         kept = self._stamp(mail.content, verdict)
