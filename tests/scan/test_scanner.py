@@ -100,3 +100,20 @@ def test_thousands_of_risks_are_cut_off(tmp_path: Path) -> None:
     verdict = scanner(tmp_path, EICAR).scan(message(Attachment("a.zip", many)))
     assert len(verdict.risks) == 1000
     assert verdict.parts < 1000
+
+
+def test_a_part_that_took_too_long_is_unscannable_whatever_was_found_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S11: what was found may be switched off, and then nothing would be said of the rest."""
+
+    def late(self: FakeDetector, part: Part, timeout_s: float) -> list[Hit]:
+        raise ScanTimeoutError("late", [Hit("Found.Before")])
+
+    scanning = scanner(tmp_path, EICAR)
+    monkeypatch.setattr(FakeDetector, "scan", late)
+
+    verdict = scanning.scan(b"anything", role=Role.FILE)
+
+    assert {risk.name for risk in verdict.risks} == {"Found.Before"}
+    assert [unopened.reason for unopened in verdict.unopened] == [Reason.TIME]

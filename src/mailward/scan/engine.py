@@ -76,7 +76,14 @@ class Hit:
 
 
 class ScanTimeoutError(Exception):
-    """The part took longer than its time limit; it is then unscannable, never clean (S11)."""
+    """The part took longer than its time limit; it is then unscannable, never clean (S11).
+
+    ``found``: what matched until then.
+    """
+
+    def __init__(self, why: str = "", found: Sequence[Hit] = ()) -> None:
+        super().__init__(why)
+        self.found = tuple(found)
 
 
 class Detector(Protocol):

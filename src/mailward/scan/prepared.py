@@ -133,8 +133,7 @@ class LoadedSet:
             try:
                 found = detector.scan(part, timeout_s)
             except ScanTimeoutError as e:
-                late = e
-                continue
+                late, found = e, e.found
             for hit in found:
                 yield engine, hit
         if late is not None:

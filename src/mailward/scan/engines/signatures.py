@@ -103,7 +103,7 @@ class SignaturesDetector:
     def scan(self, part: Part, timeout_s: float) -> Sequence[Hit]:
         """All signatures that match the part in one of its forms.
 
-        Raises ScanTimeoutError if it took too long and nothing was found until then.
+        Raises ScanTimeoutError, with what was found until then.
         """
         containers = self._containers.of(part)
         key = self._clean.key(part, containers)
@@ -113,9 +113,10 @@ class SignaturesDetector:
         try:
             for hit in self._hits(part, containers, time.monotonic() + timeout_s):
                 found[hit] = None
-        except ScanTimeoutError:
-            if not found:
-                raise
+        except ScanTimeoutError as e:
+            if self._by_digest(part.data, Of.FALSE_POSITIVE):
+                return []
+            raise ScanTimeoutError(str(e), list(found)) from e
         if found and self._by_digest(part.data, Of.FALSE_POSITIVE):
             return []
         if not found:
