@@ -6,6 +6,7 @@ Their programs look for the archive's beginning, so does this; zips are found by
 
 import re
 
+from mailward.scan import programs
 from mailward.scan.budget import Budget
 from mailward.scan.containers import nsis
 from mailward.scan.contents import Contents, Piece, Shut
@@ -68,6 +69,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     installer = nsis.find(data)
     if installer is not None:
         yield from nsis.read(data, installer, budget)
+    yield from programs.read(data, budget)
     packer = _PACKED.search(data, 0, _PROGRAM_HEADER_BYTES) if data.startswith(b"MZ") else None
     if packer is not None:
         what = packer[1].strip(b"\0.!012").decode("ascii", "replace").partition("\0")[0]

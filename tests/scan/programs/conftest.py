@@ -1,0 +1,20 @@
+"""Programs are read one level deep here."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mailward.scan import programs
+from mailward.scan.budget import Budget
+from mailward.scan.contents import Found
+from mailward.settings.scan import ScanSettings
+
+Look = Callable[..., list[Found]]
+
+
+@pytest.fixture
+def look() -> Look:
+    def look(data: bytes, **limits: float) -> list[Found]:
+        return list(programs.read(data, Budget(ScanSettings.model_validate(limits))))
+
+    return look
