@@ -7,6 +7,7 @@ written to ``crash-…`` in the working folder: turn it into a test.
 
 import struct
 import sys
+import uuid
 import zlib
 
 import atheris
@@ -30,6 +31,7 @@ with atheris.instrument_imports(include=["mailward.scan"]):
         stream,
         tar,
         udf,
+        vhdx,
     )
     from mailward.scan.containers import zip as zip_archive
     from mailward.scan.contents import Contents
@@ -50,6 +52,28 @@ def _seven_zip(data: bytes, name: str, budget: Budget) -> Contents:
     )
 
 
+def _vhdx(data: bytes, name: str, budget: Budget) -> Contents:
+    """With regions whose checksum is right."""
+    return disk.read(_VHDX_FRONT + data, name, budget)
+
+
+def _vhdx_front() -> bytes:
+    places = (
+        ("8b7ca206-4790-4b9a-b8fe-575f050f886e", 0),
+        ("2dc27766-f623-4200-9d64-115e9bfd4a08", 512),
+    )
+    table = struct.pack("<4sLLL", b"regi", 0, 2, 0)
+    for name, at in places:
+        table += uuid.UUID(name).bytes_le + struct.pack("<QLL", 0x40000 + at, 1 << 20, 1)
+    table = table.ljust(0x10000, b"\0")
+    table = table[:4] + struct.pack("<L", vhdx.crc32c(table)) + table[8:]
+    return b"vhdxfile".ljust(0x30000, b"\0") + table
+
+
+_VHDX_FRONT = _vhdx_front()
+_VDI_FRONT = bytes(64) + b"\x7f\x10\xda\xbe"
+
+
 READERS = {
     "7z-header": (b"", _seven_zip),
     "7z": (b"7z\xbc\xaf\x27\x1c", sevenzip.read),
@@ -68,6 +92,10 @@ READERS = {
     "kwaj": (b"KWAJ\x88\xf0\x27\xd1", lz_expand.read),
     "tar": (b"", tar.read),
     "udf": (b"", udf.read),
+    "qcow": (b"QFI\xfb\0\0\0\3", disk.read),
+    "vdi": (b"", lambda data, _, budget: disk.read(_VDI_FRONT + data, "a", budget)),
+    "vhdx": (b"metadata", _vhdx),
+    "vmdk": (b"KDMV", disk.read),
     "Z": (b"\x1f\x9d\x90", lzw.read),
     "zip": (b"", zip_archive.read),
 }
