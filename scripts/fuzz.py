@@ -20,6 +20,7 @@ with atheris.instrument_imports(include=["mailward.scan"]):
         disk,
         dmg,
         embedded,
+        installshield_cabinet,
         iso,
         lz_expand,
         lzw,
@@ -73,6 +74,14 @@ def _vhdx_front() -> bytes:
 _VHDX_FRONT = _vhdx_front()
 _VDI_FRONT = bytes(64) + b"\x7f\x10\xda\xbe"
 
+_PROGRAM = b"MZ".ljust(60, b"\0") + struct.pack("<L4sHHLLLHH", 64, b"PE", 332, 1, 0, 0, 0, 0, 258)
+_PROGRAM += struct.pack("<8sLLLL16x", b"", 16, 4096, 16, 512)
+
+
+def _installer(data: bytes, name: str, budget: Budget) -> Contents:
+    """Behind a program."""
+    return embedded.read(_PROGRAM.ljust(528, b"\0") + data, name, budget)
+
 
 READERS = {
     "7z-header": (b"", _seven_zip),
@@ -82,6 +91,8 @@ READERS = {
     "disk": (b"", disk.read),
     "dmg": (b"", lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
     "embedded": (b"MZ", embedded.read),
+    "installer": (b"", _installer),
+    "installshield": (b"ISc(", installshield_cabinet.read),
     "iso": (b"", iso.read),
     "lnk": (b"", shortcut.read),
     "nsis": (b"", lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from msoffcrypto.format.ooxml import OOXMLFile
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import libarchive
 from mailward.scan.documents import vba
 from mailward.scan.part import Part
 from mailward.scan.verdict import Ambiguity, Doubt, OwnPassword, Reason, Unopened
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, message, zipped
+from tests.scan.containers import archives
 from tests.scan.documents.build import compound_file, ole_native, vba_compressed, vba_project
 
 Files = Callable[..., dict[str, bytes]]
@@ -227,3 +229,21 @@ def test_any_bytes_can_be_decompressed(data: bytes) -> None:
     vba.decompress(b"\x01" + data, budget)
     packed = vba_compressed(data)
     assert vba.decompress(packed, budget) == data
+
+
+def test_streams_of_windows_installer_have_their_names(files: Files) -> None:
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
+    codes = [letters.index(c) for c in "Data1.ca"]
+    pairs = [chr(0x3800 + a + (b << 6)) for a, b in zip(codes[::2], codes[1::2], strict=True)]
+    name = "".join(pairs) + chr(0x4800 + letters.index("b"))
+    table = chr(0x4840) + chr(0x4800 + letters.index("X"))
+    found = files(compound_file({name: EICAR, table: b"rows"}))
+    assert found["a/Data1.cab"] == EICAR
+    assert found["a/!X"] == b"rows"
+
+
+def test_a_cabinet_in_a_windows_installer_package_is_opened(files: Files) -> None:
+    if not libarchive.version():
+        pytest.skip("needs libarchive13, which is not installed")
+    package = compound_file({chr(0x4800 + 10): archives.cab("a.com", EICAR)})
+    assert files(package)["a/A/a.com"] == EICAR

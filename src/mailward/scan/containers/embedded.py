@@ -8,7 +8,7 @@ import re
 
 from mailward.scan import programs
 from mailward.scan.budget import Budget
-from mailward.scan.containers import nsis
+from mailward.scan.containers import installshield, installshield_cabinet, nsis
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -28,8 +28,6 @@ _ARCHIVES = (
 _UNKNOWN = (
     (b"zlb\x1a", "Inno Setup installer"),
     (b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", "compiled AutoIt script"),
-    (b"ISSetupStream\0", "InstallShield installer"),
-    (b"ISc(", "InstallShield cabinet"),
     (b"\xeb\x01\x68\x60\xe8\0\0\0\0\x8b\x1c\x24\x83\xc3\x12", "packed program (PESpin)"),
 )
 """What else can be in a program and stays shut (S11)."""
@@ -55,8 +53,10 @@ def holds_archive(data: bytes) -> bool:
 def read(data: bytes, name: str, budget: Budget) -> Contents:
     """Each archive from where it begins to the end of the file. Raises only Spent."""
     found = 0
+    shield = installshield.find(data)
+    end = shield.at if shield is not None else len(data)
     for magic, header, kind in _ARCHIVES:
-        at = data.find(magic, 1)
+        at = data.find(magic, 1, end)
         while at >= 0:
             if header.match(data, at):
                 found += 1
@@ -65,7 +65,11 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
                     return
                 budget.check_time()
                 yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.{kind}")
-            at = data.find(magic, at + 1)
+            at = data.find(magic, at + 1, end)
+    if shield is not None:
+        yield from installshield.read(data, shield, budget)
+    else:
+        yield from installshield_cabinet.carve(data, budget)
     installer = nsis.find(data)
     if installer is not None:
         yield from nsis.read(data, installer, budget)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
 from mailward.scan.contents import Contents, Piece, Shut, Unlocked
-from mailward.scan.documents import excel4, mapi, office_crypt, ole, vba
+from mailward.scan.documents import excel4, mapi, msi, office_crypt, ole, vba
 from mailward.scan.documents.compound_file import CompoundFile, DamagedError, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -175,4 +175,4 @@ def _label(stream: Stream) -> str:
 
 
 def _shown(name: str) -> str:
-    return "".join(c for c in name if c.isprintable())
+    return msi.stream_name("".join(c for c in name if c.isprintable()))
