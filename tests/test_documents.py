@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mailward.config import Config
-from mailward.rules import Action, When
+from mailward.rules import Action, Content, Disguise, When
 from mailward.settings.protect import PolicySettings
 from mailward.update.alarms import Alarm
 
@@ -43,7 +43,13 @@ def test_documented_defaults_are_the_real_ones() -> None:
 def test_every_condition_and_action_of_a_rule_is_documented_and_no_other() -> None:
     text = (_DOCS / "policy.md").read_text(encoding="utf-8")
     conditions, actions = text.split("## Conditions")[1].split("## Actions")
+    conditions, content = conditions.split("| content | is |")
+    content, disguise = content.split("| disguise | is |")
     assert set(re.findall(r"^\| `(\w+)` \|", conditions, re.MULTILINE)) == set(When.model_fields)
+    for kinds, table in ((Content, content), (Disguise, disguise)):
+        assert set(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == {
+            k.value for k in kinds
+        }
     assert set(re.findall(r"^\| `(\w+)` \|", actions, re.MULTILINE)) == {a.value for a in Action}
 
 

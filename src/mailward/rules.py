@@ -40,6 +40,47 @@ class Action(StrEnum):
     """The sender hears 250 and nobody gets it: for what must leave no trace, not even a bounce."""
 
 
+class Content(StrEnum):
+    """What a file is by its content, whatever its name and declared type say."""
+
+    EXECUTABLE = "executable"
+    """Programs: Windows, DOS, Linux, macOS, Java, Android, WebAssembly."""
+    SCRIPT = "script"
+    """A text that a computer runs, as far as its wording tells; settings for the registry too."""
+    OFFICE_MACRO = "office-macro"
+    """An Office document with macros, or what holds them."""
+    SHORTCUT = "shortcut"
+    INSTALLER = "installer"
+    ARCHIVE = "archive"
+    DISK_IMAGE = "disk-image"
+    OFFICE = "office"
+    PDF = "pdf"
+    RTF = "rtf"
+    HTML = "html"
+    SVG = "svg"
+    ONENOTE = "onenote"
+    HELP = "help"
+    FLASH = "flash"
+    MESSAGE = "message"
+    IMAGE = "image"
+    MEDIA = "media"
+    TEXT = "text"
+    UNKNOWN = "unknown"
+
+
+class Disguise(StrEnum):
+    """How something that runs is made to look like something else."""
+
+    EXTENSION = "extension"
+    """Its name ends like that of a document, picture, text, sound or film."""
+    TYPE = "type"
+    """It is declared as one."""
+    DOUBLE_EXTENSION = "double-extension"
+    """``invoice.pdf.exe``; also with many blanks in between."""
+    REVERSED_NAME = "reversed-name"
+    """Characters in the name make it read in another order than it is."""
+
+
 class WhenDown(StrEnum):
     """What happens to a message that nobody can scan at the moment."""
 
@@ -96,6 +137,12 @@ class When(BaseModel):
     """Of attachments and of what is in them, as the sender calls them: ``*.exe``."""
     content_type: tuple[Pattern, ...] = ()
     """Of the same, as declared: ``application/x-ms*``."""
+    extension: tuple[Annotated[str, StringConstraints(pattern=r"^[^.\s]{1,50}$")], ...] = ()
+    """Of the same, as Windows takes it: the last one, blanks and dots behind it left out."""
+    content: tuple[Content, ...] = ()
+    """What they are by their content."""
+    disguise: tuple[Disguise, ...] = ()
+    """How they pretend to be harmless."""
     larger_than_bytes: Annotated[int, Field(ge=0)] | None = None
     """The whole message."""
     sender: tuple[Pattern, ...] = ()
@@ -131,8 +178,18 @@ class When(BaseModel):
         """Whether it asks what a scan alone tells of a message, also of one in which it finds
         nothing.
         """
-        asked = (self.file_name, self.content_type, self.ambiguous, self.own_password)
-        return any(value is not None and value != () for value in asked)
+        asked = (self.ambiguous, self.own_password)
+        return self.asks_for_files or any(value is not None for value in asked)
+
+    @property
+    def asks_for_files(self) -> bool:
+        """Whether it asks for attachments or what is in them."""
+        return any(getattr(self, name) for name in OF_A_FILE)
+
+    @cached_property
+    def extensions(self) -> frozenset[str]:
+        """``extension``, in lower case."""
+        return frozenset(extension.lower() for extension in self.extension)
 
     @cached_property
     def risks(self) -> Patterns:
@@ -174,6 +231,9 @@ class When(BaseModel):
         """``header``, names in lower case, compiled."""
         return {name.lower(): Patterns((pattern,)) for name, pattern in self.header.items()}
 
+
+OF_A_FILE = ("file_name", "content_type", "extension", "content", "disguise")
+"""Conditions that one and the same file must meet."""
 
 _DELIVERING = (Action.DELIVER, Action.TAG, Action.STRIP, Action.REDIRECT)
 

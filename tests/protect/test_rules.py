@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from mailward.protect.mail import Mail
-from mailward.protect.policy import decide, decide_each
-from mailward.rules import Action
+from mailward.protect.policy import decide, decide_each, fitting_files, unmet
+from mailward.rules import Action, Content, Disguise
 from mailward.scan.verdict import (
     Ambiguity,
     Doubt,
@@ -24,6 +24,15 @@ from mailward.settings.protect import PolicySettings
 VIRUS = Risk("Win.Trojan.Agent-1", "signatures", "message", "1", severity="high")
 LOCKED = Unopened("message/2:a.zip", Reason.ENCRYPTED)
 PROGRAM = File("message/2:Run.EXE", "Run.EXE", "application/x-msdownload", 3)
+HIDDEN = File(
+    "message/3:a.zip/b.pdf",
+    "b.pdf",
+    "",
+    3,
+    (Content.EXECUTABLE,),
+    (Disguise.EXTENSION,),
+)
+PAPER = File("message/4:c.pdf", "c.pdf", "application/pdf", 3, (Content.PDF,))
 MESSAGE = (
     b"Authentication-Results: mx.example.net; spf=fail smtp.mailfrom=a@example.org;\r\n"
     b"\tdkim=pass (2048-bit) header.d=example.org\r\n"
@@ -54,6 +63,10 @@ def rule(name: str = "r", action: str = "discard", **when: Any) -> dict[str, Any
         ({"own_password": True}, Verdict(own_passwords=(OwnPassword("message/1:a.zip/b"),))),
         ({"file_name": ["*.scr", "*.exe"]}, Verdict(files=(PROGRAM,))),
         ({"content_type": ["application/x-ms*"]}, Verdict(files=(PROGRAM,))),
+        ({"extension": ["Exe"]}, Verdict(files=(PROGRAM,))),
+        ({"content": ["archive", "executable"]}, Verdict(files=(HIDDEN,))),
+        ({"disguise": ["extension"]}, Verdict(files=(HIDDEN,))),
+        ({"file_name": ["*.pdf"], "content": ["executable"]}, Verdict(files=(PAPER, HIDDEN))),
         ({"larger_than_bytes": len(MESSAGE) - 1}, Verdict()),
         ({"sender": ["*@example.ORG"]}, Verdict()),
         ({"client": ["198.51.100.0/24", "192.0.2.0/24"]}, Verdict()),
@@ -190,3 +203,20 @@ def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 def test_the_table_cannot_redirect_for_it_names_no_address() -> None:
     with pytest.raises(ValidationError, match="write a rule"):
         PolicySettings.model_validate({"infected": "redirect"})
+
+
+def test_what_is_asked_of_a_file_one_file_must_meet() -> None:
+    program = File("message/2:a.exe", "a.exe", "", 3, (Content.EXECUTABLE,))
+    policy = settings(rule(file_name=["*.pdf"], content=["executable"]))
+
+    assert decide(Verdict(files=(program, PAPER)), policy, MAIL).action is Action.DELIVER
+    assert decide(Verdict(files=(program, HIDDEN)), policy, MAIL).action is Action.DISCARD
+    assert fitting_files(Verdict(files=(program, PAPER, HIDDEN)), policy, "r") == [HIDDEN.part]
+
+
+def test_the_condition_that_no_file_meets_is_named() -> None:
+    when = settings(rule(file_name=["*.pdf"], content=["executable"])).rules[0].when
+    assert when is not None
+
+    assert unmet(when, Verdict(files=(PAPER,)), settings(), MAIL) == "content"
+    assert unmet(when, Verdict(), settings(), MAIL) == "file_name"

@@ -1,13 +1,16 @@
+import base64
+import json
 from pathlib import Path
 
 import pytest
 
 from mailward.definitions.model import ShardKind
+from mailward.rules import Content, Disguise
 from mailward.scan.engine import Hit, ScanTimeoutError, Source
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet, prepare
 from mailward.scan.scanner import Scanner
-from mailward.scan.verdict import Reason, VerdictKind
+from mailward.scan.verdict import Reason, Verdict, VerdictKind
 from mailward.settings.scan import ScanSettings
 from mailward.testing import (
     EICAR,
@@ -17,6 +20,7 @@ from mailward.testing import (
     FakeEngine,
     Sample,
     encrypted_zip,
+    inert_executable,
     message,
     samples,
     zipped,
@@ -117,3 +121,31 @@ def test_a_part_that_took_too_long_is_unscannable_whatever_was_found_until_then(
 
     assert {risk.name for risk in verdict.risks} == {"Found.Before"}
     assert [unopened.reason for unopened in verdict.unopened] == [Reason.TIME]
+
+
+def test_what_files_are_is_told_whether_they_have_a_name_or_not(tmp_path: Path) -> None:
+    nameless = (
+        b"MIME-Version: 1.0\r\nContent-Type: text/plain\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(inert_executable())
+    )
+
+    (file,) = scanner(tmp_path).scan(nameless).files
+
+    assert (file.part, file.name) == ("message/1", "")
+    assert file.content == (Content.EXECUTABLE,)
+
+
+def test_a_program_behind_a_thousand_files_is_told_all_the_same(tmp_path: Path) -> None:
+    texts = [Attachment(f"{n}.txt", b"text") for n in range(1_100)]
+    mail = message(Attachment("a.zip", zipped(*texts, Attachment("b.pdf", inert_executable()))))
+
+    files = scanner(tmp_path).scan(mail).files
+
+    assert len(files) == 1001
+    assert (files[-1].name, files[-1].disguise) == ("b.pdf", (Disguise.EXTENSION,))
+
+
+def test_a_verdict_is_the_same_after_its_way_from_the_worker(tmp_path: Path) -> None:
+    verdict = scanner(tmp_path, EICAR).scan(message(Attachment("a.pdf.exe", inert_executable())))
+
+    assert Verdict.from_plain(json.loads(json.dumps(verdict.to_plain()))) == verdict

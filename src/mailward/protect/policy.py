@@ -9,12 +9,13 @@ A rule may ask for the recipient, so a message can have several decisions, each 
 recipients (``decide_each``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from mailward.protect.mail import Mail
-from mailward.rules import Action, Rule, When, WhenDown
-from mailward.scan.verdict import Verdict, VerdictKind
+from mailward.rules import OF_A_FILE, Action, Rule, When, WhenDown
+from mailward.scan.kinds import extension
+from mailward.scan.verdict import File, Verdict, VerdictKind
 from mailward.settings.protect import PolicySettings
 
 _HARSHNESS = {action: rank for rank, action in enumerate(Action)}
@@ -85,16 +86,11 @@ def by_verdict(verdict: Verdict, settings: PolicySettings) -> Decision:
 
 
 def fitting_files(verdict: Verdict, settings: PolicySettings, rule: str) -> list[str]:
-    """Paths of the attachments that the rule of that name asks for by name or type."""
+    """Paths of the attachments that the rule of that name asks for."""
     when = next((r.when for r in settings.rules if r.name == rule), None)
-    if when is None or not (when.file_name or when.content_type):
+    if when is None or not when.asks_for_files:
         return []
-    return [
-        file.part
-        for file in verdict.files
-        if (not when.file_name or when.file_names.fit(file.name))
-        and (not when.content_type or when.content_types.fit(file.content_type))
-    ]
+    return [file.part for file in verdict.files if _fits(when, file, OF_A_FILE)]
 
 
 def unscanned(chosen: WhenDown) -> Decision:
@@ -150,12 +146,27 @@ def _own_password(when: When, verdict: Verdict, _settings: PolicySettings, _mail
     return bool(verdict.own_passwords) == when.own_password
 
 
-def _file_name(when: When, verdict: Verdict, _settings: PolicySettings, _mail: Mail) -> bool:
-    return any(when.file_names.fit(file.name) for file in verdict.files)
+def _of_a_file(name: str) -> _Holds:
+    """Whether a file meets this condition and those before it: all of them are about one file."""
+    asked = OF_A_FILE[: OF_A_FILE.index(name) + 1]
+
+    def holds(when: When, verdict: Verdict, _settings: PolicySettings, _mail: Mail) -> bool:
+        return any(_fits(when, file, asked) for file in verdict.files)
+
+    return holds
 
 
-def _content_type(when: When, verdict: Verdict, _settings: PolicySettings, _mail: Mail) -> bool:
-    return any(when.content_types.fit(file.content_type) for file in verdict.files)
+def _fits(when: When, file: File, asked: Iterable[str]) -> bool:
+    return all(not getattr(when, name) or _FILE_TESTS[name](when, file) for name in asked)
+
+
+_FILE_TESTS: dict[str, Callable[[When, File], bool]] = {
+    "file_name": lambda when, file: bool(file.name) and when.file_names.fit(file.name),
+    "content_type": lambda when, file: when.content_types.fit(file.content_type),
+    "extension": lambda when, file: extension(file.name) in when.extensions,
+    "content": lambda when, file: not set(when.content).isdisjoint(file.content),
+    "disguise": lambda when, file: not set(when.disguise).isdisjoint(file.disguise),
+}
 
 
 def _larger(when: When, _verdict: Verdict, _settings: PolicySettings, mail: Mail) -> bool:
@@ -199,8 +210,7 @@ _CONDITIONS: dict[str, _Holds] = {
     "unscannable": _unscannable,
     "ambiguous": _ambiguous,
     "own_password": _own_password,
-    "file_name": _file_name,
-    "content_type": _content_type,
+    **{name: _of_a_file(name) for name in OF_A_FILE},
     "larger_than_bytes": _larger,
     "sender": _sender,
     "recipient": _recipient,

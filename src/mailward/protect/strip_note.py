@@ -19,7 +19,7 @@ class StripNote:
     def text(self, label: str, signed: bool) -> str:
         """For the part of that label; ASCII. ``signed``: a signature over it breaks."""
         part = f"message/{label}"
-        names = [file.name for file in self.verdict.files if _within(file.part, part)]
+        names = [file.name for file in self.verdict.files if file.name and _within(file.part, part)]
         risks = dict.fromkeys(r.name for r in self.verdict.risks if _within(r.part, part))
         reasons = dict.fromkeys(
             u.reason.value for u in self.verdict.unopened if _within(u.part, part)

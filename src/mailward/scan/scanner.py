@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable
 
+from mailward.rules import Content, Disguise
 from mailward.scan.budget import Budget
 from mailward.scan.engine import ScanTimeoutError
+from mailward.scan.kinds import disguises, is_notable, kinds
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import LoadedSet
 from mailward.scan.unpack import parts
@@ -17,8 +19,6 @@ _FILES_MAX = 1000
 _OWN_PASSWORDS_MAX = 100
 _AMBIGUITIES_MAX = 100
 """Of one message; more of them change nothing, and a verdict stays small."""
-
-_FILE_ROLES = (Role.ATTACHMENT, Role.MEMBER)
 
 
 class Scanner:
@@ -47,7 +47,7 @@ class Scanner:
         unopened: list[Unopened] = []
         ambiguities: list[Ambiguity] = []
         own_passwords: list[OwnPassword] = []
-        files: list[File] = []
+        files = _Files()
         scanned = 0
         budget = Budget(self._settings)
         for part in parts(data, role=role, name=name, budget=budget):
@@ -61,8 +61,7 @@ class Scanner:
                 scanned += 1
                 if watch is not None:
                     watch(part)
-                if part.role in _FILE_ROLES and part.name and len(files) < _FILES_MAX:
-                    files.append(File(part.path, part.name, part.content_type, len(part.data)))
+                files.note(part)
                 self._scan_part(part, budget, risks, unopened)
             if len(risks) >= _RISKS_MAX:
                 break
@@ -70,7 +69,7 @@ class Scanner:
             risks=tuple(risks[:_RISKS_MAX]),
             unopened=tuple(unopened[:_UNOPENED_MAX]),
             parts=scanned,
-            files=tuple(files),
+            files=files.all(),
             set=self._loaded.version,
             ms=(time.perf_counter() - began) * 1000,
             ambiguities=tuple(ambiguities[:_AMBIGUITIES_MAX]),
@@ -86,6 +85,32 @@ class Scanner:
         except ScanTimeoutError:
             why = f"an engine needed more than {timeout_s:g} s for it (scan.part_timeout_s)"
             unopened.append(Unopened(part.path, Reason.TIME, why))
+
+
+class _Files:
+    """What rules may ask for: attachments and what is in them, at any depth."""
+
+    def __init__(self) -> None:
+        self._files: list[File] = []
+        self._seen: set[Content | Disguise] = set()
+
+    def note(self, part: Part) -> None:
+        """One more part. Beyond the limit those are kept that are of a kind not seen before."""
+        if not part.depth or part.role is Role.FILE:
+            return
+        content = kinds(part)
+        if not is_notable(content) and (not part.name or part.role is Role.BODY):
+            return
+        disguise = disguises(part, content)
+        if len(self._files) >= _FILES_MAX and self._seen.issuperset((*content, *disguise)):
+            return
+        self._seen.update(content, disguise)
+        size = len(part.data)
+        self._files.append(File(part.path, part.name, part.content_type, size, content, disguise))
+
+    def all(self) -> tuple[File, ...]:
+        """In their order."""
+        return tuple(self._files)
 
 
 def too_large(size: int, settings: ScanSettings) -> Unopened:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from mailward.rules import Content, Disguise
+
 
 class VerdictKind(StrEnum):
     """What was found out about a message, the gravest first."""
@@ -92,12 +94,17 @@ class Ambiguity:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An attachment or a member of one, as the sender describes it: what policies can ask for."""
+    """An attachment or a member of one, as the sender describes it and as it is: what policies can
+    ask for.
+    """
 
     part: str
     name: str
     content_type: str
     size_bytes: int
+    content: tuple[Content, ...] = ()
+    """What it is by its content (``scan.kinds``)."""
+    disguise: tuple[Disguise, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ class Verdict:
                 Unopened(u["part"], Reason(u["reason"]), u["detail"]) for u in plain["unopened"]
             ),
             parts=plain["parts"],
-            files=tuple(File(**file) for file in plain.get("files", ())),
+            files=tuple(_file(file) for file in plain.get("files", ())),
             set=plain["set"],
             ms=plain["ms"],
             ambiguities=tuple(
@@ -164,3 +171,9 @@ class Verdict:
             ),
             own_passwords=tuple(OwnPassword(**o) for o in plain.get("own_passwords", ())),
         )
+
+
+def _file(plain: dict[str, Any]) -> File:
+    content = tuple(Content(kind) for kind in plain.get("content", ()))
+    disguise = tuple(Disguise(how) for how in plain.get("disguise", ()))
+    return File(**{**plain, "content": content, "disguise": disguise})
