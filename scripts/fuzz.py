@@ -38,6 +38,7 @@ with atheris.instrument_imports(include=["mailward.scan"]):
     from mailward.scan.contents import Contents
     from mailward.scan.part import Role
     from mailward.scan.passwords import Passwords, plain_text
+    from mailward.scan.programs import read as read_program
     from mailward.scan.unpack import parts
     from mailward.settings.scan import ScanSettings
 
@@ -97,6 +98,7 @@ READERS = {
     "lnk": (b"", shortcut.read),
     "nsis": (b"", lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
     "onenote": (b"", onenote.read),
+    "program": (b"MZ", lambda data, _, budget: read_program(data, budget)),
     "rar": (b"Rar!\x1a\x07\x01\0", rar.read),
     "stream": (b"", stream.read),
     "szdd": (b"SZDD\x88\xf0\x27\x33", lz_expand.read),

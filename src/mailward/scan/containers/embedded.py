@@ -28,14 +28,8 @@ _ARCHIVES = (
 _UNKNOWN = (
     (b"zlb\x1a", "Inno Setup installer"),
     (b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", "compiled AutoIt script"),
-    (b"\xeb\x01\x68\x60\xe8\0\0\0\0\x8b\x1c\x24\x83\xc3\x12", "packed program (PESpin)"),
 )
 """What else can be in a program and stays shut (S11)."""
-_PACKED = re.compile(
-    rb"(UPX[012!]|\.aspack|MEW\0|\.petite|\.WWP32|yC\0{6}|KERNEL32\.DLL\0\0PE\0\0|\.MPRESS1|Themida)"
-)
-"""What packers of programs leave in the header; what they unpack in memory is not in the file."""
-_PROGRAM_HEADER_BYTES = 1024
 _LOOKED_AT = 64
 _FOUND_MAX = 20
 """Archives in one file."""
@@ -74,10 +68,6 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     if installer is not None:
         yield from nsis.read(data, installer, budget)
     yield from programs.read(data, budget)
-    packer = _PACKED.search(data, 0, _PROGRAM_HEADER_BYTES) if data.startswith(b"MZ") else None
-    if packer is not None:
-        what = packer[1].strip(b"\0.!012").decode("ascii", "replace").partition("\0")[0]
-        yield Shut(Reason.UNSUPPORTED, f"packed program ({what}): this release cannot unpack it")
     for magic, what in _UNKNOWN:
         if magic in data:
             yield Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
