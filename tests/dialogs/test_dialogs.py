@@ -19,10 +19,14 @@ DIALOGS = sorted(FOLDER.glob("*.txt"))
 PATIENCE_S = 10.0
 HOP_OFFERS = ("hop.example", "SIZE 52428800", "8BITMIME", "SMTPUTF8")
 
-_MESSAGE = re.compile(r"(?P<who>[ch][0-9]?) (?P<how>->|=>|<-) ?(?P<text>.*)")
-_EVENT = re.compile(r"(?P<who>[ch][0-9]?) (?P<what>starts|answers|connected|closed|leaves)")
+_MESSAGE = re.compile(r"(?P<who>[chg][0-9]?) (?P<how>->|=>|<-) ?(?P<text>.*)")
+_EVENT = re.compile(
+    r"(?P<who>[chg][0-9]?) (?P<what>starts|greeted|answers|connected|closed|leaves)"
+)
 _SETTING = re.compile(r"set (?P<section>smtp|policy|quarantine)\.(?P<key>\w+) = (?P<value>.+)")
 _REPEATED = re.compile(r"\{(.)\*([0-9]+)\}")
+_ROUTE = re.compile(r"route (?P<domain>\S+)")
+_LMTP = "next hops speak LMTP"
 _HELD = re.compile(r"held (?P<count>[0-9]+)")
 
 
@@ -55,7 +59,8 @@ class Dialog:
     def __init__(self, lines: list[str], folder: Path) -> None:
         self.lines = [(n, line) for n, line in enumerate(lines, 1) if line and line[0] != "#"]
         self.peers: dict[str, Peer] = {}
-        self.calls: asyncio.Queue[Peer] = asyncio.Queue()
+        self.calls: dict[str, asyncio.Queue[Peer]] = {"h": asyncio.Queue(), "g": asyncio.Queue()}
+        self.lmtp = any(line == _LMTP for _, line in self.lines)
         self.sections: dict[str, dict[str, Any]] = {"smtp": {}, "policy": {}, "quarantine": {}}
         self.expected_held = 0
         self.folder = folder
@@ -64,10 +69,12 @@ class Dialog:
         hop_is_down = any(line == "hop is down" for _, line in self.lines)
         self._apply_settings()
         async with AsyncExitStack() as stack:
-            await self._open_hop(stack)
+            hop = await self._open_hop(stack, "h")
+            other = await self._open_hop(stack, "g")
             if hop_is_down:
-                self.hop.close()
-                await self.hop.wait_closed()
+                hop.close()
+                await hop.wait_closed()
+            self._apply_route(other)
             await self._open_gateway(stack)
             for number, line in self.lines:
                 try:
@@ -81,19 +88,28 @@ class Dialog:
             if setting := _SETTING.fullmatch(line):
                 self.sections[setting["section"]][setting["key"]] = setting["value"]
 
-    async def _open_hop(self, stack: AsyncExitStack) -> None:
-        async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.calls.put(Peer(reader, writer))
+    def _apply_route(self, other: asyncio.Server) -> None:
+        domains = [found["domain"] for _, line in self.lines if (found := _ROUTE.fullmatch(line))]
+        if domains:
+            route = {"domains": domains, "next_hops": [self._address(other)]}
+            self.sections["smtp"]["routes"] = [route]
 
-        self.hop = await asyncio.start_server(called, "127.0.0.1", 0, limit=2**22)
-        self.hop_port = self.hop.sockets[0].getsockname()[1]
-        stack.callback(self.hop.close)
+    def _address(self, hop: asyncio.Server) -> str:
+        return f"{'lmtp:' if self.lmtp else ''}127.0.0.1:{hop.sockets[0].getsockname()[1]}"
+
+    async def _open_hop(self, stack: AsyncExitStack, who: str) -> asyncio.Server:
+        async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self.calls[who].put(Peer(reader, writer))
+
+        hop = await asyncio.start_server(called, "127.0.0.1", 0, limit=2**22)
+        self.sections["smtp"].setdefault("next_hop", self._address(hop))
+        stack.callback(hop.close)
+        return hop
 
     async def _open_gateway(self, stack: AsyncExitStack) -> None:
         smtp = {
             "hostname": "mx.example",
             "listen": "127.0.0.1:0",
-            "next_hop": f"127.0.0.1:{self.hop_port}",
             **self.sections["smtp"],
         }
         limits = QuarantineSettings.model_validate(self.sections["quarantine"])
@@ -119,7 +135,9 @@ class Dialog:
             await self._event(event["who"], event["what"])
         elif held := _HELD.fullmatch(line):
             self.expected_held = int(held["count"])
-        elif not (_SETTING.fullmatch(line) or line == "hop is down"):
+        elif not (
+            _SETTING.fullmatch(line) or _ROUTE.fullmatch(line) or line in ("hop is down", _LMTP)
+        ):
             raise ValueError("cannot be read; see README.md")
 
     async def _message(self, who: str, how: str, text: str) -> None:
@@ -136,8 +154,10 @@ class Dialog:
     async def _event(self, who: str, what: str) -> None:
         if what == "starts":
             await self._introduce(await self._peer(who))
+        elif what == "greeted":
+            await self._greet(await self._peer(who))
         elif what in ("answers", "connected"):
-            self.peers[who] = await asyncio.wait_for(self.calls.get(), PATIENCE_S)
+            self.peers[who] = await asyncio.wait_for(self.calls[who[0]].get(), PATIENCE_S)
             if what == "answers":
                 await self._answer(self.peers[who])
         elif what == "closed":
@@ -147,22 +167,26 @@ class Dialog:
 
     async def _peer(self, who: str) -> Peer:
         if who not in self.peers:
-            if who.startswith("h"):
+            if who[0] in self.calls:
                 raise ValueError(f"{who} has not connected yet")
             reader, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)
             self.peers[who] = Peer(reader, writer)
         return self.peers[who]
 
     async def _introduce(self, client: Peer) -> None:
+        await self._greet(client, answering="h")
+
+    async def _greet(self, client: Peer, answering: str = "") -> None:
         assert (await client.hear()) == "220 mx.example ESMTP Mailward"
         await client.say(b"EHLO client.example\r\n")
-        await self._event("h", "answers")
+        if answering:
+            await self._event(answering, "answers")
         while (await client.hear())[3] == "-":
             pass
 
     async def _answer(self, hop: Peer) -> None:
         await hop.say(b"220 hop.example ESMTP\r\n")
-        assert (await hop.hear()) == "EHLO mx.example"
+        assert (await hop.hear()) == ("LHLO mx.example" if self.lmtp else "EHLO mx.example")
         lines = [f"250-{offer}\r\n" for offer in HOP_OFFERS]
         await hop.say("".join([*lines[:-1], lines[-1].replace("-", " ", 1)]).encode())
 
@@ -172,9 +196,10 @@ class Dialog:
             if who.startswith("c"):
                 peer.writer.close()
         for who, peer in self.peers.items():
-            if who.startswith("h") and not peer.writer.is_closing():
+            if who[0] in self.calls and not peer.writer.is_closing():
                 assert (rest := await peer.end()) in ("", "QUIT\r\n"), f"{who} also heard {rest!r}"
-        assert self.calls.empty(), "the gateway called the next hop once more"
+        for who, calls in self.calls.items():
+            assert calls.empty(), f"the gateway called {who} once more"
         assert len(self.quarantine.list()) == self.expected_held
 
 

@@ -11,8 +11,8 @@ import pytest
 from mailward import main
 from mailward.config import Config
 from mailward.doors import headers
-from mailward.doors.next_hops import NextHops
-from mailward.doors.relay import Relay, deliver
+from mailward.doors.relay import Relay
+from mailward.doors.routes import Routes
 from mailward.rules import Action
 from mailward.settings.protect import PolicySettings
 from tests.e2e import postfix, through
@@ -97,11 +97,11 @@ async def test_held_mail_is_released_into_the_mailbox(
     assert await through.through_gateway(config, [infected], 1) == [250]
     quarantine = main.quarantine(config)
     (held,) = quarantine.list()
-    relay = Relay(NextHops.of(config.smtp), "mx.example")
+    relay = Relay(Routes.of(config.smtp), "mx.example")
 
     refused = await quarantine.release(
         held.id,
-        lambda envelope, message: deliver(relay, envelope, headers.released(held.id) + message),
+        lambda envelope, message: relay.deliver(envelope, headers.released(held.id) + message),
     )
 
     relay.close()

@@ -15,8 +15,8 @@ from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
 from mailward.definitions.model import Version
 from mailward.doors import headers
-from mailward.doors.next_hops import NextHops
-from mailward.doors.relay import Relay, deliver
+from mailward.doors.relay import Relay
+from mailward.doors.routes import Routes
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.events import Event
 from mailward.protect.held import Envelope, Held
@@ -226,7 +226,7 @@ def _search(
 async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
     """Release one message; who was refused. Raises as ``Quarantine.release``."""
     smtp = config.smtp
-    relay = Relay(NextHops.of(smtp), smtp.hostname or socket.getfqdn())
+    relay = Relay(Routes.of(smtp), smtp.hostname or socket.getfqdn())
 
     stamps = main.stamps(config)
 
@@ -234,7 +234,7 @@ async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str,
         ours = headers.released(id_)
         if stamps is not None:  # or another Mailward on its way would catch it again
             ours += stamps.make(message, Vouched.RELEASED, _NO_SET)
-        return await deliver(relay, envelope, ours + message)
+        return await relay.deliver(envelope, ours + message)
 
     try:
         return await main.quarantine(config).release(id_, send, to)

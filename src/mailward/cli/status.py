@@ -155,6 +155,7 @@ def _smtp(config: Config) -> dict[str, Any]:
         "listen": config.smtp.listen,
         "next_hop": config.smtp.next_hop,
         "next_hop_fallback": list(config.smtp.next_hop_fallback),
+        "routes": [route.model_dump(mode="json") for route in config.smtp.routes],
         "answers": answers,
     }
 
@@ -236,7 +237,9 @@ def _print(found: dict[str, Any]) -> None:
     if smtp["enabled"]:
         state = "answers" if smtp["answers"] else "does not answer"
         out.print(
-            f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}", markup=False
+            f"SMTP gateway  {smtp['listen']} {state}; next hop {smtp['next_hop']}"
+            + (f", {len(smtp['routes'])} routes" if smtp["routes"] else ""),
+            markup=False,
         )
     for name in ("milter", "clamd"):
         door = found["doors"][name]

@@ -1,9 +1,11 @@
-"""The SMTP client side: one connection to the mail server that scanned mail is handed to.
+"""The client side of SMTP and LMTP: one connection to the server that scanned mail is handed to.
 
 A failure of the connection is a TemporaryError whatever its stage, and ends the connection. So is
 421, by which a server says that it closes. A loss after the final dot leaves open whether the next
 hop has taken the message: the sender hears 451 and sends it again, which may deliver it twice but
 never loses it (RFC 1047).
+
+LMTP (RFC 2033) differs in two things: LHLO, and an answer for each recipient after the message.
 
 Written on asyncio streams: replies are passed on to the letter, an answer that comes before the
 message has been sent is heard, and large messages are sent in pieces without holding up other
@@ -22,6 +24,8 @@ from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
 from mailward.settings.doors import HopTls
 
+LMTP = "lmtp:"
+"""In front of the address of a server that speaks it."""
 _MAX_REPLY_LINE = 8192
 _MAX_REPLY_LINES = 200
 _PIECE = 256 * 1024
@@ -47,6 +51,7 @@ class HopConnection:
         self._address = address
         self._timeout_s = timeout_s
         self._reader, self._writer = streams
+        self.lmtp = address.startswith(LMTP)
         self.extensions: dict[str, str] = {}
         """What its EHLO offered: upper-case keyword to parameters."""
 
@@ -58,18 +63,24 @@ class HopConnection:
 
         A refusal in the greeting is temporary for the sender too: it concerns us, not the message.
         """
-        host, port = split_address(address)
+        where = address.removeprefix(LMTP)
+        local = where.startswith("/")
         try:
-            streams = await asyncio.wait_for(
-                asyncio.open_connection(host, port, limit=_MAX_REPLY_LINE), timeout_s
+            opening = (
+                asyncio.open_unix_connection(where, limit=_MAX_REPLY_LINE)
+                if local
+                else asyncio.open_connection(*split_address(where), limit=_MAX_REPLY_LINE)
             )
+            streams = await asyncio.wait_for(opening, timeout_s)
         except (OSError, TimeoutError) as e:
             raise TemporaryError(f"next hop {address}: cannot connect: {_why(e)}") from e
         hop = cls(address, timeout_s, streams)
         try:
             await hop._introduce(hostname)
-            if security.context and await hop._encrypt(security.level, security.context, host):
-                await hop._introduce_again(hostname)
+            if security.context and not local:
+                host, _ = split_address(where)
+                if await hop._encrypt(security.level, security.context, host):
+                    await hop._introduce_again(hostname)
         except BaseException:
             hop.abort()
             raise
@@ -86,10 +97,26 @@ class HopConnection:
             self._writer.write(line.encode("utf-8") + b"\r\n")
             return await asyncio.wait_for(self._drained_reply(), self._timeout_s)
 
-    async def send(self, message: bytes) -> Reply:
-        """The message after a 354, and the next hop's word on it. Raises TemporaryError."""
+    async def send(self, message: bytes, recipients: int) -> tuple[Reply, ...]:
+        """The message after a 354, and the next hop's word on it for each of those ``recipients``.
+
+        Raises TemporaryError when it has taken the message for nobody, as far as is known.
+        """
         with self._aborted_by_failure("the message"):
-            return await self._send(message)
+            first, whole = await self._send(message)
+        if not self.lmtp or not whole:
+            return (first,) * recipients
+        answers = [first]
+        try:
+            with self._aborted_by_failure("the answers for each recipient"):
+                while len(answers) < recipients:
+                    answers.append(await asyncio.wait_for(self._reply(), self._timeout_s))
+        except TemporaryError as e:
+            if not any(answer.accepted for answer in answers):
+                raise
+            lost = Reply.of(f"451 4.4.2 {e}")
+            answers += [lost] * (recipients - len(answers))
+        return tuple(answers)
 
     async def reset(self) -> None:
         """Forget the transaction, so that nothing of it is delivered. Never fails."""
@@ -144,11 +171,13 @@ class HopConnection:
         return True
 
     async def _introduce_again(self, hostname: str) -> None:
-        ehlo = await self.command(f"EHLO {hostname}")
+        ehlo = await self.command(f"{'LHLO' if self.lmtp else 'EHLO'} {hostname}")
         if ehlo.code == 250:
             pairs = (line.partition(" ") for line in ehlo.lines[1:])
             self.extensions = {keyword.upper(): rest.strip() for keyword, _, rest in pairs}
             return
+        if self.lmtp:
+            raise TemporaryError(f"next hop {self._address}: answered LHLO with {ehlo}")
         helo = await self.command(f"HELO {hostname}")
         if helo.code != 250:
             raise TemporaryError(f"next hop {self._address}: answered HELO with {helo}")
@@ -157,7 +186,8 @@ class HopConnection:
         await self._writer.drain()
         return await self._reply()
 
-    async def _send(self, message: bytes) -> Reply:
+    async def _send(self, message: bytes) -> tuple[Reply, bool]:
+        """The first answer, and whether it came to a whole message."""
         stuffed = memoryview(_dot_stuffed(message))
         answer = asyncio.ensure_future(self._reply())
         try:
@@ -167,14 +197,14 @@ class HopConnection:
                 self._writer.write(stuffed[start : start + _PIECE])
                 await self._drain_or(answer)
             else:
-                return await asyncio.wait_for(answer, self._timeout_s)
+                return await asyncio.wait_for(answer, self._timeout_s), True
             reply = await answer
         finally:
             answer.cancel()
         self.abort()  # it did not hear the dot
         if reply.accepted:
             raise TemporaryError(f"next hop {self._address}: accepted half a message: {reply}")
-        return reply
+        return reply, False
 
     async def _drain_or(self, answer: "asyncio.Future[Reply]") -> None:
         try:

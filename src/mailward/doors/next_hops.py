@@ -6,14 +6,13 @@ is told again to another when the first is gone before it was given the message.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from mailward.doors.next_hop import HopConnection
 from mailward.doors.tls import PLAIN, HopSecurity
 from mailward.errors import TemporaryError
-from mailward.settings.doors import SmtpSettings
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +21,7 @@ AVOID_S = 30.0
 
 
 class NextHops:
-    """Shared by all sessions of a gateway."""
+    """Servers that take each other's place. Shared by all sessions of a gateway."""
 
     def __init__(
         self,
@@ -36,15 +35,8 @@ class NextHops:
         self._security = security
         self._clock = clock
         self._failed_at: dict[str, float] = {}
-
-    @classmethod
-    def of(cls, settings: SmtpSettings, security: HopSecurity | None = None) -> "NextHops":
-        """As configured. Raises ConfigError."""
-        return cls(
-            (settings.next_hop, *settings.next_hop_fallback),
-            settings.next_hop_timeout_s,
-            security or HopSecurity.of(settings),
-        )
+        self.offered: Mapping[str, str] | None = None
+        """What the one that was last connected to offers; None before."""
 
     async def connect(self, hostname: str) -> HopConnection:
         """Raises TemporaryError when none of them can be used; it says why of each."""
@@ -61,6 +53,7 @@ class NextHops:
             if problems:
                 log.warning("next hop down, another one takes its place", problem=problems[0])
             self._failed_at.pop(address, None)
+            self.offered = hop.extensions
             return hop
         raise TemporaryError("; ".join(problems))
 

@@ -4,23 +4,30 @@ All recipients of a message share one answer. Where the policy decides different
 
 - what is to be held is on disk before anything is handed over, and taken back if nothing could be;
 - a refusal would refuse it for all, so who was to be refused has it held instead;
-- once the next hop has taken it for some, it is held for those whom it does not take it for.
+- once the next hop has taken it for some, it is held for those whom it does not take it for. LMTP
+  servers say so for each recipient, whatever the policy decided.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from mailward.doors import headers
 from mailward.doors.judge import Judged
-from mailward.doors.relay import Relay, deliver
+from mailward.doors.relay import Outcome, Relay
 from mailward.doors.reply import Reply
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope, Held
-from mailward.protect.policy import Decision, ForSome
+from mailward.protect.policy import Decision, ForSome, printable_ascii
 from mailward.protect.quarantine import Quarantine
 from mailward.rules import Action
 
+log = structlog.get_logger(__name__)
+
+_ANSWER_MAX = 200
+"""Characters of the next hop's answer that an entry in quarantine tells."""
 _TAKEN = Reply.of("250 2.0.0 Message accepted")
 
 
@@ -46,7 +53,10 @@ class Outlet:
     async def _for_all(self, decision: Decision) -> Reply:
         match decision.action:
             case Action.DELIVER | Action.TAG:
-                return await self.relay.data(self._outgoing(decision))
+                outcome = await self.relay.data(self._outgoing(decision))
+                if outcome.reply.accepted and outcome.refused:
+                    await self._hold_refused(decision, outcome)
+                return outcome.reply
             case Action.STRIP:
                 held = await self._hold_whole([ForSome(decision, self.envelope.recipients)])
                 return await self._or_take_back(held)
@@ -94,10 +104,8 @@ class Outlet:
     async def _hand_over(self, some: ForSome) -> tuple[str, ...]:
         """In a transaction of its own; who was refused. Raises TemporaryError."""
         recipients = some.decision.to or some.recipients
-        refused = await deliver(
-            self.relay,
-            replace(self.envelope, recipients=recipients),
-            self._outgoing(some.decision),
+        refused = await self.relay.deliver(
+            replace(self.envelope, recipients=recipients), self._outgoing(some.decision)
         )
         if len(refused) == len(set(recipients)) and all(a[:1] == "4" for a in refused.values()):
             raise TemporaryError(f"next hop took it for nobody: {next(iter(refused.values()))}")
@@ -111,6 +119,13 @@ class Outlet:
             self.quarantine.hold, self.message, envelope, self.judged.verdict, some.decision, id_
         )
 
+    async def _hold_refused(self, decision: Decision, outcome: Outcome) -> None:
+        """For those to whom the next hop did not deliver what it delivered to others."""
+        answer = printable_ascii(str(next(iter(outcome.refused.values()))), _ANSWER_MAX)
+        reason = f"{decision.reason}; the next hop took it for others only: {answer}"
+        log.warning("taken for some only", held_for=len(outcome.refused), answer=answer)
+        await self._hold(ForSome(replace(decision, reason=reason), tuple(outcome.refused)))
+
     async def _hold_whole(self, stripped: Sequence[ForSome]) -> Held:
         """What the note in the stripped message names, once for all who get that."""
         recipients = tuple(recipient for some in stripped for recipient in some.recipients)
@@ -120,7 +135,7 @@ class Outlet:
     async def _or_take_back(self, held: Held) -> Reply:
         """Hand the stripped message over; if it is not taken, the whole one is the sender's."""
         try:
-            reply = await self.relay.data(self._outgoing(held.decision))
+            reply = (await self.relay.data(self._outgoing(held.decision))).reply
         except TemporaryError:
             await asyncio.to_thread(self.quarantine.delete, held.id)
             raise

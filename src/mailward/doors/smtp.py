@@ -5,8 +5,9 @@ recipient is answered by the server that knows it. 250 after the message means t
 it, or that the quarantine has it on disk. When the next hop or the scanner is down the answer is
 451, and the sender, who still has the message, tries again.
 
-It is no open relay: all mail goes to the one configured next hop, which decides which recipients it
-takes, and sees this computer as its client. It listens on the loopback interface unless told
+It is no open relay: all mail goes to the configured next hops (one for most; ``smtp.routes`` names
+others by the recipient's domain), which decide which recipients they take, and see this computer as
+their client. It listens on the loopback interface unless told
 otherwise; a next hop that relays for this computer's address must not when strangers reach the
 gateway.
 
@@ -25,8 +26,8 @@ from mailward.doors import listening, tls
 from mailward.doors.handover import Handover
 from mailward.doors.judge import Judge, Scans
 from mailward.doors.next_hop import split_address
-from mailward.doors.next_hops import NextHops
 from mailward.doors.reply import Reply
+from mailward.doors.routes import Routes
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
 from mailward.doors.told import Record, unrecorded
@@ -94,7 +95,7 @@ class Gateway:
         self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record)
         self._gate = _Gate(settings)
         self._certificate = tls.certificate(settings)
-        self._hops = NextHops.of(settings)
+        self._routes = Routes.of(settings)
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
         self.host, self.port = split_address(settings.listen)
@@ -118,7 +119,7 @@ class Gateway:
             self._handover,
             self._gate,
             self._certificate,
-            self._hops,
+            self._routes,
         )
 
     async def stop(self, timeout_s: float = _DRAIN_S) -> None:

@@ -16,9 +16,9 @@ from mailward.doors import tls
 from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
 from mailward.doors.headers import Trace
-from mailward.doors.next_hops import NextHops
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
+from mailward.doors.routes import Routes
 from mailward.doors.smtp_connection import CLOSING, Connection, Gate
 from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
 from mailward.errors import TemporaryError
@@ -49,12 +49,12 @@ class Session(Connection):
         handover: Handover,
         gate: Gate,
         certificate: tls.Certificate | None,
-        hops: NextHops,
+        routes: Routes,
     ) -> None:
         super().__init__(settings, hostname, gate)
         self._handover = handover
         self._certificate = certificate
-        self._relay = Relay(hops, hostname)
+        self._relay = Relay(routes, hostname)
         self._transaction: _Transaction | None = None
 
     def connection_lost(self, error: Exception | None) -> None:

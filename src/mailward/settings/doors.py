@@ -1,5 +1,6 @@
 """What the doors are told."""
 
+import contextlib
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,23 @@ from mailward.settings.base import MIB, Positive, Seconds, Section
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
 Listen = Annotated[str, Field(pattern=r"^(/.{1,106}|(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5})$")]
 """Address and port, or the path of a Unix socket (``sun_path`` has room for 107 bytes)."""
+Hop = Annotated[
+    str, Field(pattern=r"^(lmtp:)?(/.{1,106}|(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5})$")
+]
+"""A mail server: address and port, or the path of a Unix socket; ``lmtp:`` in front: LMTP."""
+Domain = Annotated[str, Field(pattern=r"^(\*\.)?[^\s@*]{1,255}$")]
+"""``example.org``, or ``*.example.org`` for all below it."""
 SocketMode = Annotated[str, Field(pattern=r"^[0-7]{3}$")]
 ClamdName = Annotated[str, Field(pattern=r"^[!-9;-~]{1,200}$")]
+
+
+def domain_key(domain: str) -> str:
+    """A domain as it is compared: lower case, as DNS has it (RFC 5890), no dot at its end."""
+    name = domain.rstrip(".").lower()
+    if not name.isascii():
+        with contextlib.suppress(UnicodeError):
+            return name.encode("idna").decode("ascii")
+    return name
 
 
 class HopTls(StrEnum):
@@ -29,6 +45,14 @@ class HopTls(StrEnum):
     """TLS with a certificate for the host in ``smtp.next_hop``, or 451."""
 
 
+class Route(Section):
+    """Recipients whose mail goes to other servers than ``smtp.next_hop``."""
+
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    next_hops: Annotated[tuple[Hop, ...], Field(min_length=1)]
+    """The first that answers takes the session."""
+
+
 class SmtpSettings(Section):
     """The SMTP gateway: takes a message, scans it, hands it on, passes the answer back."""
 
@@ -37,11 +61,16 @@ class SmtpSettings(Section):
     reuse_port: bool = Field(
         False, description="let several processes listen there (`mailward run --only doors`)"
     )
-    next_hop: Address = Field(
-        "127.0.0.1:10026", description="mail server that scanned mail is handed to"
+    next_hop: Hop = Field(
+        "127.0.0.1:10026",
+        description="mail server that scanned mail is handed to: address and port or path of a "
+        "Unix socket, with `lmtp:` in front if it speaks LMTP",
     )
-    next_hop_fallback: tuple[Address, ...] = Field(
+    next_hop_fallback: tuple[Hop, ...] = Field(
         (), description="servers that take its place when it does not answer, tried in this order"
+    )
+    routes: tuple[Route, ...] = Field(
+        (), description="other next hops for the recipients of some domains"
     )
     hostname: str = Field("", description="name in greetings; empty: this computer's")
     proxies: tuple[str, ...] = Field(
@@ -80,6 +109,16 @@ class SmtpSettings(Section):
     next_hop_timeout_s: Seconds = Field(
         60.0, description="for each answer of the next hop; then 451 and the sender tries again"
     )
+
+    @field_validator("routes")
+    @classmethod
+    def _are_told_apart(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        known: set[str] = set()
+        for domain in (domain for route in routes for domain in route.domains):
+            if (name := domain_key(domain)) in known:
+                raise ValueError(f"{domain} is in two routes")
+            known.add(name)
+        return routes
 
     @field_validator("proxies")
     @classmethod
