@@ -28,6 +28,7 @@ from mailward.scan.containers import (
     stream,
     tar,
     udf,
+    wim,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
@@ -68,6 +69,7 @@ _AT_START: tuple[Format, ...] = (
     (lz_expand.STARTS, "file of COMPRESS.EXE", lz_expand.read),
     (shortcut.STARTS, "Windows shortcut", shortcut.read),
     (onenote.STARTS, "OneNote section", onenote.read),
+    (wim.STARTS, "Windows image", wim.read),
     (embedded.STARTS, "program or picture", embedded.read),
     *readers.AT_START,
 )
