@@ -17,6 +17,8 @@ with atheris.instrument_imports(include=["mailward.scan"]):
     from mailward.scan.budget import Budget, Spent
     from mailward.scan.containers import (
         arj,
+        autoit,
+        autoit_text,
         chm,
         disk,
         dmg,
@@ -100,10 +102,17 @@ def _installer(data: bytes, name: str, budget: Budget) -> Contents:
     return embedded.read(_PROGRAM.ljust(528, b"\0") + data, name, budget)
 
 
+def _tokens(data: bytes, _: str, budget: Budget) -> Contents:
+    autoit_text.script(data, budget)
+    return iter(())
+
+
 READERS = {
     "7z-header": (b"", _seven_zip),
     "7z": (b"7z\xbc\xaf\x27\x1c", sevenzip.read),
     "arj": (b"\x60\xea", arj.read),
+    "autoit": (autoit.MAGIC + b"AU3!EA06", lambda data, _, budget: autoit.read(data, budget)),
+    "autoit-text": (b"", _tokens),
     "chm": (b"ITSF\x03", chm.read),
     "disk": (b"", disk.read),
     "dmg": (b"", lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),

@@ -4,6 +4,8 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
+import numpy
+
 
 def program(behind: bytes = b"", section: bytes = b"code") -> bytes:
     """A Windows program with one section and what is glued behind it."""
@@ -149,3 +151,117 @@ def shield_table(
 def together(cabinets: Mapping[str, bytes], order: Sequence[str]) -> bytes:
     """Cabinets behind each other in a program that says nothing of them."""
     return program(b"anything".join(cabinets[name] for name in order))
+
+
+class _Ranrot:
+    """AutoIt's generator as its program has it: two places that walk down 17 numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self._numbers = []
+        for _ in range(17):
+            seed = 1 - seed * 0x53A9B4FB & 0xFFFFFFFF
+            self._numbers.append(seed)
+        self._a, self._b = 0, 10
+        for _ in range(9):
+            self._step()
+
+    def _step(self) -> int:
+        def turned(value: int, by: int) -> int:
+            return (value << by | value >> 32 - by) & 0xFFFFFFFF
+
+        value = turned(self._numbers[self._a], 9) + turned(self._numbers[self._b], 13)
+        self._numbers[self._a] = value & 0xFFFFFFFF
+        self._a, self._b = (self._a - 1) % 17, (self._b - 1) % 17
+        return value & 0xFFFFFFFF
+
+    def byte(self) -> int:
+        self._step()
+        return self._step() >> 24
+
+
+class _Mersenne:
+    """MT19937 without its lowest bit."""
+
+    def __init__(self, seed: int) -> None:
+        self._numbers = numpy.random.RandomState(seed)
+
+    def byte(self) -> int:
+        return int.from_bytes(self._numbers.bytes(4), "little") >> 1 & 0xFF
+
+
+def _autoit_bits(data: bytes, literal: int) -> bytes:
+    """Literals, and a match wherever a byte comes three times or more."""
+    bits = ""
+    at = 0
+    while at < len(data):
+        run = len(data) - at - len(data[at:].lstrip(data[at : at + 1]))
+        if at and run >= 3 and data[at - 1] == data[at]:
+            left = run - 3
+            bits += str(1 - literal) + f"{1:015b}"
+            for base, width in ((3, 2), (6, 3), (13, 5), (44, 8), (299, 8)):
+                if run - base < (1 << width) - 1:
+                    bits += f"{run - base:0{width}b}"
+                    break
+                bits += "1" * width
+            else:
+                left = run - 299 - 255
+                bits += "1" * 8 * (left // 255) + f"{left % 255:08b}"
+            at += run
+            continue
+        bits += str(literal) + f"{data[at]:08b}"
+        at += 1
+    bits += "0" * (-len(bits) % 8)
+    return int(bits or "0", 2).to_bytes(len(bits) // 8, "big")
+
+
+def autoit(files: Mapping[str, bytes], *, kind: str = "EA06", packed: bool = True) -> bytes:
+    """``files``: by what AutoIt calls them; scripts have names of its own."""
+    wide = kind == "EA06"
+    make = _Ranrot if wide else _Mersenne
+    marker, source, path, size, checksum, content = (
+        (0x18EE, (0xADBC, 0xB33F), (0xF820, 0xF479), 0x87BC, 0xA685, 0x2477)
+        if wide
+        else (0x16FA, (0x29BC, 0xA25E), (0x29AC, 0xF25E), 0x45AA, 0xC3D2, 0x22AF)
+    )
+    sum_of = bytes(range(16))
+
+    def hidden(data: bytes, seed: int) -> bytes:
+        key = make(seed)
+        return bytes(byte ^ key.byte() for byte in data)
+
+    def text(value: str, seeds: tuple[int, int]) -> bytes:
+        raw = value.encode("utf-16-le") if wide else value.encode()
+        return struct.pack("<L", len(value) ^ seeds[0]) + hidden(raw, len(value) + seeds[1])
+
+    out = bytes.fromhex("a3484bbe986c4aa9994c530a86d6487d") + b"AU3!" + kind.encode() + sum_of
+    for name, data in files.items():
+        stored = data
+        if packed:
+            stored = kind.encode() + struct.pack(">L", len(data)) + _autoit_bits(data, int(wide))
+        out += hidden(b"FILE", marker) + text(name, source) + text(r"C:\made\here.tmp", path)
+        out += struct.pack(
+            "<BLLL16x",
+            packed,
+            len(stored) ^ size,
+            len(data) ^ size,
+            zlib.adler32(stored) ^ checksum,
+        )
+        out += hidden(stored, content + (0 if wide else sum(sum_of)))
+    return program(out + bytes(8) + b"AU3!" + kind.encode())
+
+
+def autoit_tokens(*lines: Sequence[tuple[int, str] | int | bytes]) -> bytes:
+    """Words with their kind, signs, or anything else as it is."""
+    out = struct.pack("<L", len(lines))
+    for line in lines:
+        for word in line:
+            if isinstance(word, bytes):
+                out += word
+            elif isinstance(word, int):
+                out += bytes([word])
+            else:
+                kind, text = word
+                out += bytes([kind]) + struct.pack("<L", len(text))
+                out += b"".join(struct.pack("<H", ord(c) ^ len(text)) for c in text)
+        out += b"\x7f"
+    return out

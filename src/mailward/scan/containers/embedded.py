@@ -8,7 +8,7 @@ import re
 
 from mailward.scan import programs
 from mailward.scan.budget import Budget
-from mailward.scan.containers import installshield, installshield_cabinet, nsis
+from mailward.scan.containers import autoit, installshield, installshield_cabinet, nsis
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -25,10 +25,7 @@ _ARCHIVES = (
     (b"MSCF\0\0\0\0", re.compile(rb".{8}.{3}\0\0{4}.{3}\0\0{4}\x03\x01", re.DOTALL), "cab"),
 )
 """What to look for, and what else is true of the header that it begins."""
-_UNKNOWN = (
-    (b"zlb\x1a", "Inno Setup installer"),
-    (b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a", "compiled AutoIt script"),
-)
+_UNKNOWN = ((b"zlb\x1a", "Inno Setup installer"),)
 """What else can be in a program and stays shut (S11)."""
 _LOOKED_AT = 64
 _FOUND_MAX = 20
@@ -67,6 +64,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     installer = nsis.find(data)
     if installer is not None:
         yield from nsis.read(data, installer, budget)
+    yield from autoit.read(data, budget)
     yield from programs.read(data, budget)
     for magic, what in _UNKNOWN:
         if magic in data:

@@ -1,0 +1,71 @@
+"""Names that compiled AutoIt scripts have numbers for: AutoIt's keywords and functions, in order.
+
+The order of functions is that of release 3.3.14; other releases have a few more or fewer.
+"""
+
+_KEYWORDS = """
+<Dummy> And Or Not If Then Else ElseIf EndIf While WEnd Do Until For Next To Step In ExitLoop
+ContinueLoop Select Case EndSelect Switch EndSwitch ContinueCase Dim ReDim Local Global Const
+Static Func EndFunc Return Exit ByRef With EndWith True False Default Null Volatile Enum
+"""
+_FUNCTIONS = """
+Abs ACos AdlibRegister AdlibUnRegister Asc AscW ASin Assign ATan AutoItSetOption
+AutoItWinGetTitle AutoItWinSetTitle Beep Binary BinaryLen BinaryMid BinaryToString BitAND BitNOT
+BitOR BitRotate BitShift BitXOR BlockInput Break Call CDTray Ceiling Chr ChrW ClipGet ClipPut
+ConsoleRead ConsoleWrite ConsoleWriteError ControlClick ControlCommand ControlDisable
+ControlEnable ControlFocus ControlGetFocus ControlGetHandle ControlGetPos ControlGetText
+ControlHide ControlListView ControlMove ControlSend ControlSetText ControlShow ControlTreeView
+Cos Dec DirCopy DirCreate DirGetSize DirMove DirRemove DllCall DllCallAddress DllCallbackFree
+DllCallbackGetPtr DllCallbackRegister DllClose DllOpen DllStructCreate DllStructGetData
+DllStructGetPtr DllStructGetSize DllStructSetData DriveGetDrive DriveGetFileSystem DriveGetLabel
+DriveGetSerial DriveGetType DriveMapAdd DriveMapDel DriveMapGet DriveSetLabel DriveSpaceFree
+DriveSpaceTotal DriveStatus DUMMYSPEEDTEST EnvGet EnvSet EnvUpdate Eval Execute Exp
+FileChangeDir FileClose FileCopy FileCreateNTFSLink FileCreateShortcut FileDelete FileExists
+FileFindFirstFile FileFindNextFile FileFlush FileGetAttrib FileGetEncoding FileGetLongName
+FileGetPos FileGetShortcut FileGetShortName FileGetSize FileGetTime FileGetVersion FileInstall
+FileMove FileOpen FileOpenDialog FileRead FileReadLine FileReadToArray FileRecycle
+FileRecycleEmpty FileSaveDialog FileSelectFolder FileSetAttrib FileSetEnd FileSetPos FileSetTime
+FileWrite FileWriteLine Floor FtpSetProxy FuncName GUICreate GUICtrlCreateAvi
+GUICtrlCreateButton GUICtrlCreateCheckbox GUICtrlCreateCombo GUICtrlCreateContextMenu
+GUICtrlCreateDate GUICtrlCreateDummy GUICtrlCreateEdit GUICtrlCreateGraphic GUICtrlCreateGroup
+GUICtrlCreateIcon GUICtrlCreateInput GUICtrlCreateLabel GUICtrlCreateList GUICtrlCreateListView
+GUICtrlCreateListViewItem GUICtrlCreateMenu GUICtrlCreateMenuItem GUICtrlCreateMonthCal
+GUICtrlCreateObj GUICtrlCreatePic GUICtrlCreateProgress GUICtrlCreateRadio GUICtrlCreateSlider
+GUICtrlCreateTab GUICtrlCreateTabItem GUICtrlCreateTreeView GUICtrlCreateTreeViewItem
+GUICtrlCreateUpdown GUICtrlDelete GUICtrlGetHandle GUICtrlGetState GUICtrlRead GUICtrlRecvMsg
+GUICtrlRegisterListViewSort GUICtrlSendMsg GUICtrlSendToDummy GUICtrlSetBkColor GUICtrlSetColor
+GUICtrlSetCursor GUICtrlSetData GUICtrlSetDefBkColor GUICtrlSetDefColor GUICtrlSetFont
+GUICtrlSetGraphic GUICtrlSetImage GUICtrlSetLimit GUICtrlSetOnEvent GUICtrlSetPos
+GUICtrlSetResizing GUICtrlSetState GUICtrlSetStyle GUICtrlSetTip GUIDelete GUIGetCursorInfo
+GUIGetMsg GUIGetStyle GUIRegisterMsg GUISetAccelerators GUISetBkColor GUISetCoord GUISetCursor
+GUISetFont GUISetHelp GUISetIcon GUISetOnEvent GUISetState GUISetStyle GUIStartGroup GUISwitch
+Hex HotKeySet HttpSetProxy HttpSetUserAgent HWnd InetClose InetGet InetGetInfo InetGetSize
+InetRead IniDelete IniRead IniReadSection IniReadSectionNames IniRenameSection IniWrite
+IniWriteSection InputBox Int IsAdmin IsArray IsBinary IsBool IsDeclared IsDllStruct IsFloat
+IsFunc IsHWnd IsInt IsKeyword IsMap IsNumber IsObj IsPtr IsString Log MapAppend MapExists
+MapKeys MapRemove MemGetStats Mod MouseClick MouseClickDrag MouseDown MouseGetCursor MouseGetPos
+MouseMove MouseUp MouseWheel MsgBox Number ObjCreate ObjCreateInterface ObjEvent ObjGet ObjName
+OnAutoItExitRegister OnAutoItExitUnRegister Opt Ping PixelChecksum PixelGetColor PixelSearch
+ProcessClose ProcessExists ProcessGetStats ProcessList ProcessSetPriority ProcessWait
+ProcessWaitClose ProgressOff ProgressOn ProgressSet Ptr Random RegDelete RegEnumKey RegEnumVal
+RegRead RegWrite Round Run RunAs RunAsWait RunWait Send SendKeepActive SetError SetExtended
+ShellExecute ShellExecuteWait Shutdown Sin Sleep SoundPlay SoundSetWaveVolume SplashImageOn
+SplashOff SplashTextOn Sqrt SRandom StatusbarGetText StderrRead StdinWrite StdioClose StdoutRead
+String StringAddCR StringCompare StringFormat StringFromASCIIArray StringInStr StringIsAlNum
+StringIsAlpha StringIsASCII StringIsDigit StringIsFloat StringIsInt StringIsLower StringIsSpace
+StringIsUpper StringIsXDigit StringLeft StringLen StringLower StringMid StringRegExp
+StringRegExpReplace StringReplace StringReverse StringRight StringSplit StringStripCR
+StringStripWS StringToASCIIArray StringToBinary StringTrimLeft StringTrimRight StringUpper Tan
+TCPAccept TCPCloseSocket TCPConnect TCPListen TCPNameToIP TCPRecv TCPSend TCPShutdown TCPStartup
+TimerDiff TimerInit ToolTip TrayCreateItem TrayCreateMenu TrayGetMsg TrayItemDelete
+TrayItemGetHandle TrayItemGetState TrayItemGetText TrayItemSetOnEvent TrayItemSetState
+TrayItemSetText TraySetClick TraySetIcon TraySetOnEvent TraySetPauseIcon TraySetState
+TraySetToolTip TrayTip UBound UDPBind UDPCloseSocket UDPOpen UDPRecv UDPSend UDPShutdown
+UDPStartup VarGetType WinActivate WinActive WinClose WinExists WinFlash WinGetCaretPos
+WinGetClassList WinGetClientSize WinGetHandle WinGetPos WinGetProcess WinGetState WinGetText
+WinGetTitle WinKill WinList WinMenuSelectItem WinMinimizeAll WinMinimizeAllUndo WinMove
+WinSetOnTop WinSetState WinSetTitle WinSetTrans WinWait WinWaitActive WinWaitClose
+WinWaitNotActive
+"""
+KEYWORDS = tuple(_KEYWORDS.split())
+FUNCTIONS = tuple(_FUNCTIONS.split())
