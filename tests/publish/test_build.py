@@ -157,6 +157,13 @@ def test_a_patch_as_large_as_the_object_is_not_kept(publisher: Publisher, home: 
     assert not list((home.public / "patches").rglob("*.zst"))
 
 
+def test_a_list_that_was_empty_gets_no_patch(publisher: Publisher, home: Home) -> None:
+    for content in (b"", b"a:1:2:3\n" * 1000):
+        built = build(home, [DraftFeed(Draft("clamav/a.ndb", ShardKind.CLAMAV, content, 1))])
+        publisher.publish(built.version, forced="test")
+    assert built.manifest.patches == ()
+
+
 def test_patches_start_from_every_set_that_a_channel_still_names(
     publisher: Publisher, home: Home, feed: Any, clock: Any
 ) -> None:

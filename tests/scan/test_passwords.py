@@ -137,6 +137,12 @@ def test_the_number_of_tries_is_bounded_by_what_they_cost() -> None:
     assert list(passwords.candidates(DEAR)) == []
 
 
+def test_what_is_tried_whatever_the_text_says_is_bounded_too() -> None:
+    passwords = Passwords()
+    tries = [list(passwords.candidates(1000, "always")) for _ in range(4)]
+    assert [each[:1] for each in tries] == [["always"], [], [], []]
+
+
 def test_what_has_worked_is_tried_first() -> None:
     passwords = Passwords(lambda: ["password: one two three"])
     passwords.worked("three")

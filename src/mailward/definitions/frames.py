@@ -18,6 +18,9 @@ _OBJECT_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 27}
 _PATCH_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 31}
 """A patch's frame looks back over the whole old content: up to 2 GiB, zstd's own maximum."""
 
+PATCHED_MIN_BYTES = 8
+"""Of the old content; zstd takes nothing shorter to begin at."""
+
 
 def unpack_object(frame: Iterator[bytes], size_bytes: int, where: str) -> Iterator[bytes]:
     """A shard's content in steps, never more than ``size_bytes`` (S1); its hash is not checked.
@@ -31,6 +34,8 @@ def unpack_patch(
     frame: Iterator[bytes], old: bytes, size_bytes: int, where: str
 ) -> Iterator[bytes]:
     """A shard's content, made from the ``old`` one by a patch. See ``unpack_object``."""
+    if len(old) < PATCHED_MIN_BYTES:
+        raise TrustError(f"{where}: a patch of {len(old)} bytes of old content, which nobody makes")
     prefix = zstd.ZstdDict(old, is_raw=True).as_prefix
     return _unpack(frame, zstd.ZstdDecompressor(prefix, options=_PATCH_OPTIONS), size_bytes, where)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from backports import zstd
 
+from mailward.definitions import frames
 from mailward.definitions.model import Manifest, Patch, Shard
 from mailward.errors import PublishError
 from mailward.publish.home import Home, write
@@ -80,6 +81,8 @@ def _patch(home: Home, old: Shard, new: Shard) -> list[Patch]:
     path = home.patch_path(old.sha256, new.sha256)
     if not path.exists():
         if old.size_bytes + new.size_bytes > _PATCH_MAX_BYTES:
+            return []
+        if old.size_bytes < frames.PATCHED_MIN_BYTES:
             return []
         if not home.object_path(old.sha256).exists():
             return []  # pruned: who still has the old content fetches the new one whole

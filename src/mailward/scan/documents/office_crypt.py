@@ -9,13 +9,16 @@ import re
 
 from mailward.scan.budget import Budget
 from mailward.scan.documents.compound_file import CompoundFile
-from mailward.scan.passwords import DEAR
 
 _EXCEL = "VelvetSweatshop"
 """Excel opens what is encrypted with it without asking (MS-OFFCRYPTO calls it the default)."""
 _SPINS = re.compile(rb'spinCount="(\d{1,12})"')
 _SPINS_MAX = 200_000
 """Rounds of the hash; Office writes 100,000. A hostile number would cost minutes."""
+_SPINS_WITHOUT_WORD = 50_000
+"""Of Office 2007, which does not write it down."""
+_SPINS_A_UNIT = 1500
+"""A unit of what passwords cost buys so many, which are hashed one by one: about 1 ms."""
 _INFO_MAX_BYTES = 64 * 1024
 
 
@@ -24,12 +27,14 @@ def decrypt(data: bytes, file: CompoundFile, budget: Budget) -> tuple[bytes, boo
 
     None if no password opens it. Raises Spent.
     """
+    spins = _SPINS_WITHOUT_WORD
     for stream in file.streams:
         if stream.name.lower() == "encryptioninfo":
             info = file.read(stream, _INFO_MAX_BYTES)
-            if any(int(found[1]) > _SPINS_MAX for found in _SPINS.finditer(info)):
+            spins = max((int(found[1]) for found in _SPINS.finditer(info)), default=spins)
+            if spins > _SPINS_MAX:
                 return None
-    for password in (_EXCEL, *budget.passwords.candidates(DEAR)):
+    for password in budget.passwords.candidates(1 + spins // _SPINS_A_UNIT, _EXCEL):
         budget.check_time()
         plain = _try(data, password)
         if plain:

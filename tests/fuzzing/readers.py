@@ -1,0 +1,338 @@
+"""Readers of mail, containers and documents, each fed with bytes as they come."""
+
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from mailward.protect import strip
+from mailward.scan import encodings, message
+from mailward.scan.budget import Budget, Spent
+from mailward.scan.containers import (
+    arj,
+    autoit,
+    autoit_text,
+    chm,
+    disk,
+    dmg,
+    embedded,
+    installshield_cabinet,
+    iso,
+    libarchive,
+    lz_expand,
+    lzw,
+    nsis,
+    onenote,
+    rar,
+    recognised,
+    sevenzip,
+    shortcut,
+    stream,
+    tar,
+    udf,
+    vhdx,
+    wim,
+)
+from mailward.scan.containers import zip as zip_archive
+from mailward.scan.contents import Contents
+from mailward.scan.documents import (
+    compound_file,
+    encoded_script,
+    excel4,
+    flash,
+    mapi,
+    office,
+    ole,
+    pdf,
+    pdf_crypt,
+    pdf_filters,
+    pdf_syntax,
+    rtf,
+    tnef,
+    vba,
+    web,
+)
+from mailward.scan.mime import applefile, binhex, cms, fields, heads, inline, uu, yenc
+from mailward.scan.part import Role
+from mailward.scan.passwords import Passwords, plain_text
+from mailward.scan.programs import read as read_program
+from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
+
+Parser = Callable[[bytes], object]
+Reader = Callable[[bytes, str, Budget], Contents]
+
+SETTINGS = ScanSettings(max_part_bytes=1 << 20, max_total_bytes=1 << 22, max_parts=200)
+
+
+def _budget() -> Budget:
+    budget = Budget(SETTINGS)
+    budget.begin(1 << 16)
+    return budget
+
+
+def _reader(read: Reader, begins: bytes = b"") -> Parser:
+    """Fed with what begins as it must for ``read`` to be called at all."""
+
+    def parse(data: bytes) -> None:
+        try:
+            for _ in read(begins + data.removeprefix(begins), "a", _budget()):
+                pass
+        except Spent:
+            return
+
+    return parse
+
+
+def _libarchive(kind: libarchive.Kind, begins: bytes) -> Parser:
+    return _reader(lambda data, name, budget: libarchive.read(kind, data, name, budget), begins)
+
+
+def _seven_zip_header(data: bytes, name: str, budget: Budget) -> Contents:
+    """With a header whose checksum is right: else none would be looked into."""
+    packed, header = data[:64], data[64:]
+    start = struct.pack("<QQL", len(packed), len(header), zlib.crc32(header))
+    return sevenzip.read(
+        b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + start + packed + header, name, budget
+    )
+
+
+@cache
+def _vhdx_front() -> bytes:
+    """Regions whose checksum is right."""
+    places = (
+        ("8b7ca206-4790-4b9a-b8fe-575f050f886e", 0),
+        ("2dc27766-f623-4200-9d64-115e9bfd4a08", 512),
+    )
+    table = struct.pack("<4sLLL", b"regi", 0, 2, 0)
+    for name, at in places:
+        table += uuid.UUID(name).bytes_le + struct.pack("<QLL", 0x40000 + at, 1 << 20, 1)
+    table = table.ljust(0x10000, b"\0")
+    table = table[:4] + struct.pack("<L", vhdx.crc32c(table)) + table[8:]
+    return b"vhdxfile".ljust(0x30000, b"\0") + table
+
+
+def _vhdx(data: bytes, name: str, budget: Budget) -> Contents:
+    return disk.read(_vhdx_front() + data, name, budget)
+
+
+def _wim(flags: int, chunk_bytes: int) -> Parser:
+    """One content, packed in one way, that the bytes are."""
+
+    def read(data: bytes, name: str, budget: Budget) -> Contents:
+        table = struct.pack("<QQQHL", 4 << 56 | len(data), 258, 3 * chunk_bytes // 2, 1, 1)
+        table += bytes(20)
+        head = struct.pack("<8sLLLL16sHHL", b"MSWIM", 208, 0xD00, flags, chunk_bytes, b"", 1, 1, 1)
+        head += struct.pack("<QQQ", len(table), 208, len(table))
+        return wim.read(head.ljust(208, b"\0") + table + data, name, budget)
+
+    return _reader(read)
+
+
+_VDI_FRONT = bytes(64) + b"\x7f\x10\xda\xbe"
+
+_PROGRAM = b"MZ".ljust(60, b"\0") + struct.pack("<L4sHHLLLHH", 64, b"PE", 332, 1, 0, 0, 0, 0, 258)
+_PROGRAM += struct.pack("<8sLLLL16x", b"", 16, 4096, 16, 512)
+
+
+def _behind(front: bytes, read: Reader, size: int = 0) -> Parser:
+    return _reader(lambda data, name, budget: read(front.ljust(size, b"\0") + data, name, budget))
+
+
+def _everything(role: Role) -> Parser:
+    def parse(data: bytes) -> None:
+        for _ in parts(data, role=role, name="a", budget=Budget(SETTINGS)):
+            pass
+
+    return parse
+
+
+def _mailbox(data: bytes) -> None:
+    found = message.mbox_messages(data)
+    for _ in message.read_mbox(data, found):
+        pass
+    message.looks_like_message(data, "a")
+
+
+def _header(data: bytes) -> None:
+    try:
+        assert heads.read(data, 0, len(data), "text/plain", _budget())
+    except Spent:
+        return
+    value = data.decode("latin-1")
+    fields.strict(value)
+    assert fields.content_types(value)
+    assert fields.transfer_encodings(value)
+    first, _, second = value.partition("\n\n")
+    fields.names(first, second)
+
+
+_ENCODINGS = ("base64", "quoted-printable", "x-uuencode", "8bit")
+_CHARSETS = ("utf-8", "utf-16", "utf-7", "cp037", "hz", "iso-2022-jp", "idna", "punycode", "zip")
+
+
+def _transfer_encodings(data: bytes) -> None:
+    for encoding in _ENCODINGS:
+        encodings.decode_transfer(data, encoding)
+    encodings.decode_words(data.decode("latin-1"))
+    charset = _CHARSETS[len(data) % len(_CHARSETS)]
+    encodings.decode(data, charset)
+    encodings.to_utf8(data, charset)
+    encodings.percent(data.decode("latin-1"))
+
+
+def _files_in_text(data: bytes) -> None:
+    inline.holds_files(data)
+    for _ in inline.read(data, "a", _budget()):
+        pass
+    for _ in uu.decode(b"begin 644 a\n" + data):
+        pass
+    for _ in yenc.decode(b"=ybegin line=128 size=1 name=a\n" + data):
+        pass
+    for _ in binhex.decode(binhex.MARK + b" 4.0)\n:" + data, 1 << 16):
+        pass
+
+
+def _passwords(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    list(Passwords(lambda: [plain_text(text)]).candidates())
+
+
+def _strip(data: bytes) -> None:
+    for labels in (("1",), ("1", "2.1")):
+        strip.without(data, labels, lambda label, _signed: f"was here: {label}\n")
+
+
+def _within(read: Callable[[bytes, Budget], object]) -> Parser:
+    """Of what is no reader of a whole file."""
+
+    def parse(data: bytes) -> None:
+        try:
+            found = read(data, _budget())
+            if isinstance(found, Iterator):
+                for _ in found:
+                    pass
+        except Spent:
+            return
+
+    return parse
+
+
+def _pdf_pieces(data: bytes, budget: Budget) -> None:
+    pdf_syntax.text(data, 0)
+    pdf_syntax.as_utf8(pdf_syntax.plain_names(data))
+    for decode in (
+        pdf_filters.flate,
+        pdf_filters.lzw,
+        pdf_filters.ascii_hex,
+        pdf_filters.ascii85,
+        pdf_filters.run_length,
+    ):
+        decode(data, budget)
+    if len(data) > 2:
+        pdf_filters.unpredict(data[2:], data[0] + 1, data[1] % 8 + 1, budget)
+
+
+def _pdf_crypt(data: bytes, budget: Budget) -> None:
+    try:
+        key = pdf_crypt.find_key(b"%PDF-1.7\n/Encrypt 1 0 R 1 0 obj<<" + data, budget)
+    except pdf_crypt.UnknownError:
+        return
+    if key is not None:
+        key.decrypt(data, 1, 0)
+
+
+def _compound_file(data: bytes) -> None:
+    try:
+        file = compound_file.CompoundFile(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + data[8:])
+    except compound_file.DamagedError:
+        return
+    for each in file.streams:
+        file.read(each, 1 << 16)
+
+
+def _ole(data: bytes) -> None:
+    for _ in (*ole.native(data), *ole.objects(data)):
+        pass
+
+
+def _mapi(data: bytes, budget: Budget) -> None:
+    if len(data) > 4:
+        tag, kind = struct.unpack_from("<HH", data)
+        mapi.body(tag, kind, data[4:], budget)
+    mapi.decompress_rtf(data, budget)
+
+
+def _recognised(data: bytes) -> None:
+    recognised.recognise(data, "application/octet-stream")
+    embedded.holds_archive(data)
+
+
+PARSERS: dict[str, Parser] = {
+    "everything": _everything(Role.FILE),
+    "message": _everything(Role.MESSAGE),
+    "mailbox": _mailbox,
+    "header": _header,
+    "encodings": _transfer_encodings,
+    "files-in-text": _files_in_text,
+    "passwords": _passwords,
+    "strip": _strip,
+    "apple": _reader(applefile.read, b"\0\x05\x16\x07\0\x02\0\0"),
+    "cms": _reader(cms.read),
+    "7z": _reader(sevenzip.read, b"7z\xbc\xaf\x27\x1c"),
+    "7z-header": _reader(_seven_zip_header),
+    "ar": _libarchive(libarchive.AR, b"!<arch>\n"),
+    "arj": _reader(arj.read, b"\x60\xea"),
+    "autoit": _reader(
+        lambda data, _, budget: autoit.read(data, budget), autoit.MAGIC + b"AU3!EA06"
+    ),
+    "autoit-text": _within(autoit_text.script),
+    "cab": _libarchive(libarchive.CAB, b"MSCF\0\0\0\0"),
+    "chm": _reader(chm.read, b"ITSF\x03"),
+    "cpio": _libarchive(libarchive.CPIO, b"07070"),
+    "disk": _reader(disk.read),
+    "dmg": _reader(lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
+    "embedded": _reader(embedded.read, b"MZ"),
+    "installer": _behind(_PROGRAM, embedded.read, 528),
+    "installshield": _reader(installshield_cabinet.read, b"ISc("),
+    "iso": _reader(iso.read),
+    "kwaj": _reader(lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),
+    "lha": _libarchive(libarchive.LHA, b""),
+    "lnk": _reader(shortcut.read),
+    "lz4": _libarchive(libarchive.LZ4, b"\x04\x22\x4d\x18"),
+    "nsis": _reader(lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
+    "onenote": _reader(onenote.read),
+    "program": _reader(lambda data, _, budget: read_program(data, budget), b"MZ"),
+    "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),
+    "rar": _reader(rar.read, b"Rar!\x1a\x07\x01\0"),
+    "recognised": _recognised,
+    "rpm": _libarchive(libarchive.RPM, b"\xed\xab\xee\xdb"),
+    "stream": _reader(stream.read),
+    "szdd": _reader(lz_expand.read, b"SZDD\x88\xf0\x27\x33"),
+    "tar": _reader(tar.read),
+    "udf": _reader(udf.read),
+    "vdi": _behind(_VDI_FRONT, disk.read),
+    "vhdx": _reader(_vhdx),
+    "vmdk": _reader(disk.read, b"KDMV"),
+    "wim": _reader(wim.read, b"MSWIM\0\0\0"),
+    "wim-lzx": _wim(1 << 18, 1 << 15),
+    "wim-xpress": _wim(1 << 17, 1 << 15),
+    "xar": _libarchive(libarchive.XAR, b"xar!\0"),
+    "Z": _reader(lzw.read, b"\x1f\x9d\x90"),
+    "zip": _reader(zip_archive.read),
+    "compound-file": _compound_file,
+    "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),
+    "excel4": _within(excel4.read),
+    "flash": _reader(flash.read, b"CWS"),
+    "mapi": _within(_mapi),
+    "office": _reader(office.read, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    "ole": _ole,
+    "pdf": _reader(pdf.read, b"%PDF-"),
+    "pdf-crypt": _within(_pdf_crypt),
+    "pdf-pieces": _within(_pdf_pieces),
+    "rtf": _reader(rtf.read, b"{\\rtf"),
+    "tnef": _reader(tnef.read, b"\x78\x9f\x3e\x22"),
+    "vba": _within(lambda data, budget: vba.decompress(b"\1" + data, budget)),
+    "web": _reader(web.read),
+}
