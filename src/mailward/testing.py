@@ -63,7 +63,9 @@ class FakeEngine:
         """What it was made with."""
         return self._fingerprint
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         """Copy the lines."""
         lines = {line for source in sources for line in source.path.read_bytes().split(b"\n")}
         lines.discard(b"")

@@ -23,7 +23,7 @@ _ENGINE = """
 # Python runs this when it starts: in the trial's child, an engine with a defect that a set hits.
 import mailward.scan.engines.hashes as hashes
 well = hashes.HashesEngine.prepare
-def prepare(self, sources, into):
+def prepare(self, sources, into, earlier=None):
     if any(b"Random-" in source.path.read_bytes() for source in sources):
         {defect}
     return well(self, sources, into)

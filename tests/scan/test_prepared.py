@@ -29,7 +29,9 @@ class Engine1:
     def fingerprint(self) -> str:
         return self._version
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         (into / "names").write_text("\n".join(source.name for source in sources))
         refused = tuple(Refused(f"bad-{n}", "s", n or None, "why") for n in range(self._refused))
         return Preparation(len(sources), refused, unnamed=self._refused * 1000)
@@ -109,7 +111,9 @@ def test_preparing_again_is_asked_for_when_the_fingerprint_changes(
 
 def test_an_engine_that_was_interrupted_is_missing(sources: list[Source], tmp_path: Path) -> None:
     class Interrupted(Engine1):
-        def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+        def prepare(
+            self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+        ) -> Preparation:
             super().prepare(sources, into)
             raise OSError("no space left on device")
 

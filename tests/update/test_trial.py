@@ -63,6 +63,25 @@ def test_what_a_set_costs_is_measured_beside_the_set_in_use(tmp_path: Path) -> N
     assert second.measured_before.message_ms > 0
 
 
+def test_what_did_not_change_is_taken_from_the_set_in_use(tmp_path: Path) -> None:
+    _, prepared = run(tmp_path / "first", "$a")
+    (summary,) = prepared.glob("yara-*/preparation.json")
+    marked = json.loads(summary.read_text()) | {"signatures": 5}
+    summary.write_text(json.dumps(marked))
+
+    def signatures(result: Trial) -> list[int]:
+        assert result.passed
+        return [engine.signatures for engine in result.engines if engine.engine == "yara"]
+
+    assert signatures(run(tmp_path / "same", "$a", before=prepared)[0]) == [5]
+    assert signatures(run(tmp_path / "other", "$a and true", before=prepared)[0]) == [1]
+    (rules,) = prepared.glob("yara-*/rules")
+    with rules.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    assert signatures(run(tmp_path / "damaged", "$a", before=prepared)[0]) == [1]
+
+
 def test_a_trial_keeps_what_it_was_confined_by(tmp_path: Path) -> None:
     result, _ = run(tmp_path / "set", "$a")
     assert result.confinement["files"] == sandbox.supported().files

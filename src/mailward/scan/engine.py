@@ -118,8 +118,13 @@ class Engine(Protocol):
         """
         ...
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         """Write prepared files into the empty folder ``into``, on any input bytes.
+
+        ``earlier``: what this very code made of other sources, to be spared what did not change; it
+        may be damaged, or taken away meanwhile, and what is written must not depend on it.
 
         Bad signatures are left out and named (S3). Raises FormatError when a whole shard is bad
         (not text, truncated framing), OSError when the disk fails.

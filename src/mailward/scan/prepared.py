@@ -1,19 +1,20 @@
 """Between sets and engines: what is made once in a child process, and what each worker loads.
 
-``<prepared>/<engine>-<fingerprint>/`` holds one engine's files and ``preparation.json``, which is
-written last.
+``<prepared>/<engine>-<fingerprint>/`` holds one engine's files, ``made.json`` (``earlier``) and
+``preparation.json``, which is written last.
 """
 
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from mailward.errors import FormatError
-from mailward.scan import excluded
+from mailward.scan import earlier, excluded
 from mailward.scan.engine import Detector, Engine, Hit, Preparation, ScanTimeoutError, Source
 from mailward.scan.part import Part
 from mailward.scan.verdict import Risk
@@ -38,11 +39,13 @@ class EnginePreparation:
 
 
 def prepare(
-    sources: Sequence[Source], engines: Iterable[Engine], into: Path
+    sources: Sequence[Source], engines: Iterable[Engine], into: Path, before: Path | None = None
 ) -> list[EnginePreparation]:
     """Prepare ``sources`` for every engine, below the folder ``into``.
 
-    Raises FormatError when a whole shard is bad, OSError when the disk fails.
+    ``before``: what an earlier set was prepared to; what did not change since is taken from there,
+    as far as it is sound. Raises FormatError when a whole shard is bad, OSError when the disk
+    fails.
     """
     done = []
     switched_off = excluded.read(sources)
@@ -50,12 +53,30 @@ def prepare(
         folder = into / folder_name(engine)
         folder.mkdir(parents=True)
         began = time.perf_counter()
-        made = engine.prepare([s for s in sources if s.kind in engine.kinds], folder)
+        used = [s for s in sources if s.kind in engine.kinds]
+        made = _made(engine, used, folder, before)
         preparation = replace(made, excluded=excluded.of_engine(switched_off, engine.name))
         ms = (time.perf_counter() - began) * 1000
         (folder / _SUMMARY).write_text(json.dumps(asdict(preparation)), encoding="utf-8")
         done.append(EnginePreparation(engine.name, engine.fingerprint(), preparation, ms))
     return done
+
+
+def _made(
+    engine: Engine, sources: Sequence[Source], into: Path, before: Path | None
+) -> Preparation:
+    given = earlier.inputs(sources)
+    folder = before / folder_name(engine) if before is not None else None
+    if folder is not None and not earlier.is_ours(folder):
+        folder = None
+    if before is not None and folder is not None:
+        with suppress(FormatError):
+            preparation = read_preparation(before, engine)
+            if earlier.take(folder, given, into):
+                return preparation
+    preparation = engine.prepare(sources, into, folder)
+    earlier.note(into, given)
+    return preparation
 
 
 def missing(prepared: Path, engines: Iterable[Engine]) -> list[Engine]:

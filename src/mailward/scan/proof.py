@@ -100,20 +100,23 @@ def prove(
     into: Path,
     *,
     known_good: Sequence[Path] = (),
+    before: Path | None = None,
     timeout_s: float,
     memory_bytes: int,
 ) -> Proof:
     """Prove the set made of ``sources``; prepared files are left below the empty folder ``into``.
 
     ``known_good``: files or folders of the administrator's or publisher's own, beside the built-in
-    messages. ``memory_bytes``: of private memory of the child. Raises TrialError when the child
-    crashes, hangs, goes over a limit, or finds a whole shard bad; StoreError or TemporaryError when
-    it could not be done, which says nothing about the set.
+    messages. ``before``: what an earlier set was prepared to, which spares much of the work.
+    ``memory_bytes``: of private memory of the child. Raises TrialError when the child crashes,
+    hangs, goes over a limit, or finds a whole shard bad; StoreError or TemporaryError when it could
+    not be done, which says nothing about the set.
     """
     job = {
         "sources": [[s.name, s.kind.value, str(s.path.absolute())] for s in sources],
         "into": str(into.absolute()),
         "known_good": [str(path.absolute()) for path in known_good],
+        "before": str(before.absolute()) if before is not None else None,
         "memory_bytes": memory_bytes,
         "timeout_s": timeout_s,
     }
@@ -183,7 +186,8 @@ def _child_main() -> None:
     limit(job["memory_bytes"], job["timeout_s"], _file_bytes_max(sources))
     confinement = confine([into])
     try:
-        answer = _prove(sources, into, [Path(p) for p in job["known_good"]])
+        before = Path(job["before"]) if job["before"] is not None else None
+        answer = _prove(sources, into, [Path(p) for p in job["known_good"]], before)
     except FormatError as e:
         answer = {"bad": str(e)}
     except OSError as e:
@@ -224,9 +228,11 @@ def _file_bytes_max(sources: Sequence[Source]) -> int:
     return max(_FILE_BYTES_LEAST, _FILE_FACTOR * read)
 
 
-def _prove(sources: Sequence[Source], into: Path, known_good: Sequence[Path]) -> dict[str, Any]:
+def _prove(
+    sources: Sequence[Source], into: Path, known_good: Sequence[Path], before: Path | None
+) -> dict[str, Any]:
     engines = all_engines()
-    preparations = prepare(sources, engines, into)
+    preparations = prepare(sources, engines, into, before)
     loaded, load_ms = _load(into)
     found, missing, switched_off = _find_probes(loaded, sources)
     scanned, false_positives, at_fault = _scan_known_good(loaded, known_good)

@@ -35,15 +35,16 @@ def run(
 ) -> Trial:
     """Prove a set in the store; prepared files are left below the empty folder ``prepared``.
 
-    ``before``: the prepared files of the set in use, to compare with. A set that fails gives a
-    trial that did not pass, not an error. Raises OSError when the disk fails, and ConfigError when
-    ``update.known_good`` is not there: that is not the set's fault.
+    ``before``: the prepared files of the set in use, to take over what did not change, and to
+    compare with. A set that fails gives a trial that did not pass, not an error. Raises OSError
+    when the disk fails, and ConfigError when ``update.known_good`` is not there: that is not the
+    set's fault.
     """
     began = time.perf_counter()
     known_good = _known_good(settings)
     trial = Trial(version=manifest.version, passed=False, at=datetime.now(UTC))
     try:
-        proof = _prove(shards, prepared, known_good, settings)
+        proof = _prove(shards, prepared, known_good, settings, before)
     except TrialError as e:
         return _end(trial, (str(e),), began)
     trial = trial.model_copy(update=_findings(proof))
@@ -73,11 +74,13 @@ def _prove(
     prepared: Path,
     known_good: list[Path],
     settings: UpdateSettings,
+    before: Path | None,
 ) -> Proof:
     return prove(
         [Source(shard.name, shard.kind, path) for shard, path in shards],
         prepared,
         known_good=known_good,
+        before=before,
         timeout_s=settings.trial_timeout_s,
         memory_bytes=settings.trial_memory_bytes,
     )

@@ -31,7 +31,9 @@ class HashesEngine:
         """The file format alone: the files are the same on every processor."""
         return f"format{FORMAT}"
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         """Merge all shards into one sorted table for each algorithm."""
         # Here, because numpy would cost every worker 20 MB that only preparing needs.
         from mailward.scan.engines.hash_build import build

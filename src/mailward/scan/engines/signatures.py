@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mailward.definitions.model import ShardKind
 from mailward.scan.engine import Hit, Preparation, ScanTimeoutError, Source
+from mailward.scan.engines import hash_table
 from mailward.scan.engines.hash_table import ALGORITHMS, NAMES_FILE, Names, Table, table_file
 from mailward.scan.part import Part
 from mailward.scan.processor import processor
@@ -48,15 +49,17 @@ class SignaturesEngine:
     kinds = frozenset({ShardKind.CLAMAV})
 
     def fingerprint(self) -> str:
-        """Vectorscan, the files' format, and the processor that Vectorscan compiles for."""
-        return f"{version('hyperscan')}.{sealed.FORMAT}.{processor()}"
+        """Vectorscan, the formats of the files, and the processor that Vectorscan compiles for."""
+        return f"{version('hyperscan')}.{sealed.FORMAT}.{hash_table.FORMAT}.{processor()}"
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         """Choose and compile what is looked for."""
         # Here, because numpy would cost every worker 20 MB that only preparing needs.
         from mailward.scan.signatures.build import build
 
-        return build(sources, into)
+        return build(sources, into, earlier)
 
     def load(self, prepared: Path) -> "SignaturesDetector":
         """Map what is shared and copy Vectorscan's databases: some 40 ms for 180,000 signatures."""

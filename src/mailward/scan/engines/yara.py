@@ -55,7 +55,9 @@ class YaraEngine:
         """YARA-X, the file's format, and the processor that YARA-X compiles conditions for."""
         return f"{version('yara-x')}.{_FORMAT}.{processor()}"
 
-    def prepare(self, sources: Sequence[Source], into: Path) -> Preparation:
+    def prepare(
+        self, sources: Sequence[Source], into: Path, earlier: Path | None = None
+    ) -> Preparation:
         """Compile all rules into one file, with a checksum before it."""
         rules, preparation = compile_sources(sources)
         compiled = io.BytesIO()

@@ -17,7 +17,7 @@ from mailward.scan.signatures.pattern import (
     Pattern,
     element_lengths,
 )
-from mailward.scan.signatures.rarity import rarest
+from mailward.scan.signatures.rarity import PIECE_MAX, rarest
 from mailward.scan.signatures.regex_literals import literals
 from mailward.scan.signatures.signature import Body, Compare, Macro, Regex, Signature
 
@@ -32,9 +32,8 @@ found elsewhere is dismissed at once."""
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A piece, the literal that it was cut from, and where in a file that may begin."""
+    """A literal, which piece of it is looked for, and where in a file it may begin."""
 
-    piece: bytes
     caseless: bool
     run: bytes
     """What must be there around the piece, in lower case if ``caseless``."""
@@ -43,6 +42,11 @@ class Anchor:
     low: int = 0
     high: int = NUMBER_MAX
     """Where the run may begin, as far as that is known without the file."""
+
+    @property
+    def piece(self) -> bytes:
+        """What is looked for: as much of the run as a piece may have."""
+        return self.run[max(0, self.back - PIECE_MAX) : self.back]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +98,13 @@ def _anchor(rated: _Rated) -> Anchor:
     caseless = run.caseless
     cut = max(0, place + length - RUN_MAX)
     value = run.value[cut : cut + RUN_MAX]
-    piece = run.value[place : place + length]
-    if caseless:
-        piece, value = piece.lower(), value.lower()
     low, high = run.window
     return Anchor(
-        piece, caseless, value, place + length - cut, low + cut, min(high + cut, NUMBER_MAX)
+        caseless,
+        value.lower() if caseless else value,
+        place + length - cut,
+        low + cut,
+        min(high + cut, NUMBER_MAX),
     )
 
 

@@ -3,9 +3,11 @@
 What they are called is in ``prepared_files``, their formats where they are read.
 """
 
+import gc
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mailward.scan.engine import Preparation, Source
 from mailward.scan.engines.hash_build import build as build_tables
 from mailward.scan.signatures import digests, piece_build, reading, sealed, surroundings
 from mailward.scan.signatures.anchors import Anchor, anchors
+from mailward.scan.signatures.earlier_lines import EarlierLines, Found
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
 from mailward.scan.signatures.evaluation import compile_regex
 from mailward.scan.signatures.pieces import Scope
@@ -34,14 +37,16 @@ _DIGESTS_FILE = "digests"
 """On the way to the tables."""
 
 
-def build(sources: Sequence[Source], into: Path) -> Preparation:
-    """Write prepared files into ``into``. Raises FormatError or OSError."""
+def build(sources: Sequence[Source], into: Path, earlier: Path | None = None) -> Preparation:
+    """Write prepared files into ``into``, with what ``earlier`` can spare. Raises FormatError or
+    OSError."""
     tally = Tally()
     ignored = _ignored(sources, tally)
     used = [s for s in sources if reading.suffix_of(s) not in reading.IGNORED]
-    builder = _Builder(into, tally, ignored)
-    builder.read(reading.lines(used, tally))
-    builder.finish()
+    builder = _Builder(into, tally, ignored, EarlierLines(earlier))
+    with _no_collection():
+        builder.read(reading.lines(used, tally))
+        builder.finish()
     return Preparation(
         tally.active.total(),
         tuple(tally.refused),
@@ -49,6 +54,19 @@ def build(sources: Sequence[Source], into: Path) -> Preparation:
         kinds=dict(sorted(tally.active.items())),
         unsupported=dict(sorted(tally.unsupported.items())),
     )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python looks for cycles again and again while values are made by the hundred thousand, which
+    takes a third of the time; here are none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _ignored(sources: Sequence[Source], tally: Tally) -> Ignored:
@@ -65,10 +83,11 @@ def _ignored(sources: Sequence[Source], tally: Tally) -> Ignored:
 
 
 class _Builder:
-    def __init__(self, into: Path, tally: Tally, ignored: Ignored) -> None:
+    def __init__(self, into: Path, tally: Tally, ignored: Ignored, earlier: EarlierLines) -> None:
         self._into = into
         self._tally = tally
         self._ignored = ignored
+        self._earlier = earlier
         self._lines = bytearray()
         self._surroundings = bytearray()
         self._seen: set[str] = set()
@@ -78,7 +97,7 @@ class _Builder:
     def read(self, lines: Iterator[Line]) -> None:
         with (self._into / _DIGESTS_FILE).open("w", encoding="latin-1") as file:
             while batch := list(islice(lines, _TOGETHER)):
-                bodies = []
+                bodies: list[tuple[Line, Signature | Found]] = []
                 for line in batch:
                     if line.text in self._seen:
                         continue  # in two shards: the same signature
@@ -88,6 +107,8 @@ class _Builder:
                         self._add_digest(line, of, file.write)
                     elif line.suffix in surroundings.SUFFIXES:
                         self._add_surrounding(line)
+                    elif (known := self._known(line)) is not None:
+                        bodies.append((line, known))
                     elif (signature := reading.body(line, self._tally)) is not None:
                         bodies.append((line, signature))
                 self._add(bodies)
@@ -120,34 +141,50 @@ class _Builder:
             self._surroundings += surroundings.written(line.suffix, line.text)
             self._tally.active[line.suffix[1:]] += 1
 
-    def _add(self, bodies: list[tuple[Line, Signature]]) -> None:
-        found = anchors([signature for _, signature in bodies])
-        for (line, signature), several in zip(bodies, found, strict=True):
-            if self._ignored.has(signature.name, line):
-                self._tally.unsupported["ignored by the set itself"] += 1
-                continue
-            if isinstance(several, MalformedError):
-                self._tally.refuse(line, str(several))
-                continue
-            try:
-                for subsignature in signature.subsignatures:
-                    if isinstance(subsignature, Regex):
-                        compile_regex(subsignature)
-            except UnsupportedError as e:
-                self._tally.unsupported[str(e)] += 1
+    def _known(self, line: Line) -> Found | None:
+        found = self._earlier.find(LETTERS[line.suffix] + line.text)
+        if found is None or self._ignored.has(reading.name_of(line), line):
+            return None
+        return found
+
+    def _add(self, bodies: list[tuple[Line, Signature | Found]]) -> None:
+        chosen = iter(anchors([body for _, body in bodies if isinstance(body, Signature)]))
+        for line, body in bodies:
+            found = body if isinstance(body, Found) else self._judge(line, body, next(chosen))
+            if found is None:
                 continue
             self._tally.active[line.suffix[1:]] += 1
             place = len(self._lines)
             self._lines += f"{LETTERS[line.suffix]}{line.text}\n".encode("latin-1")
-            if signature.group is not None:
-                self._groups[signature.group].append(place)
+            if found.group is not None:
+                self._groups[found.group].append(place)
             else:
-                scope = signature.target, signature.container
-                self._anchors[scope] += [(place, anchor) for anchor in several]
+                self._anchors[found.scope] += [(place, anchor) for anchor in found.anchors]
+
+    def _judge(
+        self, line: Line, signature: Signature, chosen: tuple[Anchor, ...] | MalformedError
+    ) -> Found | None:
+        """What a line is looked for by; None if it is not used, which is noted."""
+        if self._ignored.has(signature.name, line):
+            self._tally.unsupported["ignored by the set itself"] += 1
+            return None
+        if isinstance(chosen, MalformedError):
+            self._tally.refuse(line, str(chosen))
+            return None
+        try:
+            for subsignature in signature.subsignatures:
+                if isinstance(subsignature, Regex):
+                    compile_regex(subsignature)
+        except UnsupportedError as e:
+            self._tally.unsupported[str(e)] += 1
+            return None
+        if signature.group is not None:
+            return Found((0, ""), (), signature.group)
+        return Found((signature.target, signature.container), chosen)
 
     def finish(self) -> None:
         for scope, several in sorted(self._anchors.items()):
-            piece_build.write(self._into, scope, several)
+            piece_build.write(self._into, scope, several, self._earlier)
         sealed.write(self._into / LINES_FILE, bytes(self._lines))
         sealed.write(self._into / SURROUNDINGS_FILE, bytes(self._surroundings))
         temporary = self._into / _DIGESTS_FILE

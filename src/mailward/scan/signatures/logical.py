@@ -32,10 +32,10 @@ _MODIFIERS = re.compile(r"(.*)::([a-zA-Z]*)", re.DOTALL)
 
 def read(line: str) -> Signature:
     """The signature in a line. Raises MalformedError, UnsupportedError."""
-    fields = list(_fields(line))
-    if len(fields) < 4 or not fields[3]:
+    found = list(fields(line))
+    if len(found) < 4 or not found[3]:
         raise MalformedError("not name;attributes;expression;subsignatures")
-    name, block, logic, *bodies = fields
+    name, block, logic, *bodies = found
     if len(bodies) > 1 and not bodies[-1]:
         bodies.pop()  # a semicolon at the end, as ClamAV takes it
     wrong = problem_with_name(name)
@@ -57,7 +57,7 @@ def read(line: str) -> Signature:
     return _signature(name, attributes, whole, subsignatures)
 
 
-def _fields(line: str) -> Iterator[str]:
+def fields(line: str) -> Iterator[str]:
     """Cut at semicolons, but not within ``/…/``."""
     start, within, escaped = 0, False, False
     if "/" not in line:

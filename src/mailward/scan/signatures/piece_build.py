@@ -9,22 +9,26 @@ import hyperscan
 
 from mailward.scan.signatures import sealed
 from mailward.scan.signatures.anchors import Anchor
+from mailward.scan.signatures.earlier_lines import EarlierLines, Piece
 from mailward.scan.signatures.pieces import ENTRY, LINES_MAX, NUMBER, Scope, file_names
 
 
-def write(into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]]) -> int:
+def write(
+    into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]], earlier: EarlierLines
+) -> None:
     """Compile the pieces of a scope's signatures, each with the place of its line.
 
-    How many different pieces there are.
+    The lines of each anchor have to come in the order of their places.
     """
-    by_piece: dict[tuple[bytes, bool], dict[Anchor, list[int]]] = defaultdict(dict)
+    by_piece: dict[Piece, dict[Anchor, list[int]]] = defaultdict(dict)
     for line, anchor in anchors:
         by_piece[anchor.piece, anchor.caseless].setdefault(anchor, []).append(line)
     ordered = sorted(by_piece)
     bounds, entries = bytearray(NUMBER.pack(len(ordered))), bytearray()
     for key in ordered:
         bounds += NUMBER.pack(len(entries))
-        for anchor, all_lines in by_piece[key].items():
+        for anchor in sorted(by_piece[key], key=_order):
+            all_lines = by_piece[key][anchor]
             for at in range(0, len(all_lines), LINES_MAX):
                 lines = all_lines[at : at + LINES_MAX]
                 entries += ENTRY.pack(
@@ -38,12 +42,17 @@ def write(into: Path, scope: Scope, anchors: Iterable[tuple[int, Anchor]]) -> in
                 entries += anchor.run + struct.pack(f"<{len(lines)}I", *lines)
     bounds += NUMBER.pack(len(entries))
     compiled, described = file_names(scope)
-    sealed.write(into / compiled, hyperscan.dumpb(_compiled(ordered)))
+    database = earlier.database(scope, ordered) or hyperscan.dumpb(_compiled(ordered))
+    sealed.write(into / compiled, database)
     sealed.write(into / described, bytes(bounds + entries))
-    return len(ordered)
 
 
-def _compiled(pieces: list[tuple[bytes, bool]]) -> hyperscan.Database:
+def _order(anchor: Anchor) -> tuple[object, ...]:
+    """So that files are the same in whichever order their lines were read."""
+    return anchor.low, anchor.high, anchor.back, anchor.run
+
+
+def _compiled(pieces: list[Piece]) -> hyperscan.Database:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     # As expressions: the binding's literals end at a NUL.
     database.compile(

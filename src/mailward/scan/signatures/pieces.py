@@ -13,7 +13,7 @@ them.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,6 +52,17 @@ def file_names(scope: Scope) -> tuple[str, str]:
     target, container = scope
     name = f"target-{target}" + (f"-{container.removeprefix('CL_TYPE_').lower()}" * bool(container))
     return f"{name}.vectorscan", f"{name}.pieces"
+
+
+def decode(raw: bytes) -> Iterator[Entry]:
+    """Entries, one after the other."""
+    at = 0
+    while at < len(raw):
+        low, high, back, length, caseless, number = ENTRY.unpack_from(raw, at)
+        at += ENTRY.size
+        lines = struct.unpack_from(f"<{number}I", raw, at + length)
+        yield low, high, back, raw[at : at + length], bool(caseless), lines
+        at += length + 4 * number
 
 
 class Pieces:
@@ -105,18 +116,10 @@ class Pieces:
     def _entries(self, piece: int) -> tuple[Entry, ...]:
         start, end = self._described.unpack(_BOUNDS, 4 + 4 * piece)
         base = 4 + 4 * (self._number + 1)
-        raw = self._described.slice(base + start, base + end)
-        entries, at = [], 0
-        while at < len(raw):
-            low, high, back, length, caseless, number = ENTRY.unpack_from(raw, at)
-            at += ENTRY.size
-            run = raw[at : at + length]
-            lines = struct.unpack_from(f"<{number}I", raw, at + length)
-            entries.append((low, high, back, run, bool(caseless), lines))
-            at += length + 4 * number
+        found = tuple(decode(self._described.slice(base + start, base + end)))
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
-        self._known[piece] = found = tuple(entries)
+        self._known[piece] = found
         return found
 
     def close(self) -> None:

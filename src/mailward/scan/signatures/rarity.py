@@ -37,15 +37,16 @@ PHRASE_PLACES = 1 << 13
 """Bytes of a usual part: a phrase in each of them begins once in so many bytes."""
 
 Costs = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
     """How rare each is; the higher the rarer."""
 
-    pairs: Costs
-    triples: Costs
-    phrases: Costs
+    pairs: Bytes
+    triples: Bytes
+    phrases: Bytes
     """By ``phrase_keys``."""
 
 
@@ -53,13 +54,13 @@ class _Tables:
 def _tables() -> _Tables:
     raw = zlib.decompress(files(__package__).joinpath("rarity.bin").read_bytes())
     at = 1 << 16
-    pairs = np.frombuffer(raw, np.uint8, at).astype(np.int32)
+    pairs = np.frombuffer(raw, np.uint8, at)
     sparse = []
     for _ in range(2):
         (kept,) = struct.unpack_from("<I", raw, at)
         steps = np.zeros((kept, 4), np.uint8)
         steps[:, :3] = np.frombuffer(raw, np.uint8, 3 * kept, at + 4).reshape(3, kept).T
-        values = np.full(1 << 24, _UNSEEN, np.int32)
+        values = np.full(1 << 24, _UNSEEN, np.uint8)
         at += 4 + 4 * kept
         values[np.cumsum(steps.view("<u4").ravel())] = np.frombuffer(raw, np.uint8, kept, at - kept)
         sparse.append(values)
@@ -87,12 +88,12 @@ def rarest(runs: list[bytes]) -> list[tuple[int, int, int]]:
     lengths = np.array([len(run) for run in runs])
     starts = np.cumsum(lengths) - lengths
     two = data[:-1] << 8 | data[1:]
-    pair = tables.pairs[two]
-    triple = tables.triples[two[:-1] << 8 | data[2:]]
+    pair = tables.pairs[two].astype(np.int32)
+    triple = tables.triples[two[:-1] << 8 | data[2:]].astype(np.int32)
     # What each byte adds, given the two before it; never negative, or longer could be worse.
     adds = np.concatenate([[0], np.cumsum(np.maximum(triple - pair[:-1], 0))])
     padded = np.frombuffer(joined.lower() + bytes(PHRASE_BYTES), np.uint8)
-    phrase = tables.phrases[phrase_keys(padded)]
+    phrase = tables.phrases[phrase_keys(padded)].astype(np.int32)
     found = []
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         if length < 3:

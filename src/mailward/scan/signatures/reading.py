@@ -160,7 +160,8 @@ class Ignored:
 def name_of(line: Line) -> str:
     """The name of the signature in a line, as far as it has one."""
     if line.suffix in (".ldb", ".ldu"):
-        return line.text.partition(";")[0]
+        name = line.text.partition(";")[0]
+        return name if "/" not in name else next(logical.fields(line.text))
     if line.suffix == ".db":
         return line.text.partition("=")[0]
     if line.suffix in BODIES or line.suffix == ".cdb":
