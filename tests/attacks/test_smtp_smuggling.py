@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -73,6 +75,27 @@ async def test_no_sequence_around_a_dot_ends_a_message_here_or_behind(
         wire = message.content.replace(b"\r\n.", b"\r\n..")
         assert b"\r\n.\r\n" not in wire.replace(b"\0", b""), "a server that drops NUL sees two"
         assert wire.count(b"\r") == wire.count(b"\n") == wire.count(b"\r\n")
+
+
+async def test_pieces_cut_anywhere_are_the_message_that_data_brings(
+    gateway: Gateway, hop: FakeHop
+) -> None:
+    head = b"HELO c\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n"
+    random = Random(4)
+    for end in almost_ends()[::40]:
+        message = b"Subject: x\r\n\r\none" + end + FORGED.replace(b"\r\n.\r\n", b"\r\n")
+        by_data = await session(gateway, head + b"DATA\r\n" + message + b"\r\n.\r\n")
+        cuts = sorted(random.choices(range(len(message)), k=5))
+        pieces = [message[a:b] for a, b in pairwise([0, *cuts, len(message)])]
+        sent = b"".join(b"BDAT %d\r\n%s" % (len(piece), piece) for piece in pieces)
+        by_bdat = await session(gateway, head + sent + b"BDAT 2 LAST\r\n\r\n")
+
+        assert by_bdat[-2] == by_data[-2]
+        if by_data[-2].startswith(b"250"):
+            first, second = (taken.content.partition(b"Subject: x")[2] for taken in hop.messages)
+            assert first == second
+        hop.messages.clear()
+    assert not [command for command in hop.commands if "forged" in command or "victim" in command]
 
 
 async def test_a_refused_message_is_not_read_as_commands(gateway: Gateway, hop: FakeHop) -> None:

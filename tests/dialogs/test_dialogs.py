@@ -21,7 +21,7 @@ HOP_OFFERS = ("hop.example", "SIZE 52428800", "8BITMIME", "SMTPUTF8")
 
 _MESSAGE = re.compile(r"(?P<who>[chg][0-9]?) (?P<how>->|=>|<-) ?(?P<text>.*)")
 _EVENT = re.compile(
-    r"(?P<who>[chg][0-9]?) (?P<what>starts|greeted|answers|connected|closed|leaves)"
+    r"(?P<who>[chg][0-9]?) (?P<what>starts|greeted|answers|connected|closed|leaves|ends)"
 )
 _SETTING = re.compile(r"set (?P<section>smtp|policy|quarantine)\.(?P<key>\w+) = (?P<value>.+)")
 _REPEATED = re.compile(r"\{(.)\*([0-9]+)\}")
@@ -162,6 +162,8 @@ class Dialog:
                 await self._answer(self.peers[who])
         elif what == "closed":
             assert (rest := await self.peers[who].end()) == "", f"heard {rest!r}"
+        elif what == "ends":
+            self.peers[who].writer.write_eof()
         else:
             self.peers[who].writer.close()
 

@@ -25,6 +25,7 @@ _PATH = re.compile(
 )
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BDAT = re.compile(r"(?P<size>[0-9]{1,20})(?P<last> +LAST)? *", re.IGNORECASE)
 _SIZE = re.compile(r"[0-9]{1,20}")
 """RFC 1870: at most 20 digits."""
 
@@ -89,6 +90,14 @@ def parse_rcpt(argument: str, *, smtputf8: bool) -> str:
     if not smtputf8:
         _require_ascii(path)
     return path
+
+
+def parse_bdat(argument: str) -> tuple[int, bool]:
+    """``size [LAST]`` (RFC 3030): bytes that follow, whether they are the last. BadCommandError."""
+    found = _BDAT.fullmatch(argument)
+    if found is None:
+        raise BadCommandError("501 5.5.4 Syntax: BDAT size [LAST]")
+    return int(found["size"]), found["last"] is not None
 
 
 def _parse(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:

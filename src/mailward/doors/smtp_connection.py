@@ -6,6 +6,7 @@ aiosmtpd brings the loop, the streams and a timer. Changed here, each for its re
 - the timer measures the client's silence: it starts anew with every byte and rests while the client
   waits for us;
 - a client that does not read what it is told is dropped instead of being waited for;
+- a client that has said QUIT and closed its half of the connection still hears its answers;
 - replies are printable, bounded, with enhanced codes, and never tell of exceptions.
 """
 
@@ -148,8 +149,16 @@ class Connection(SMTP):
         self.encrypted = True
 
     def eof_received(self) -> bool | None:
-        """The client has gone: what it was doing ends here."""
-        return super().eof_received() if self._admitted else None
+        """The client has gone: what it was doing ends here.
+
+        Unless it said QUIT before: Exim closes its half at once then, and waits for the answers to
+        the message and to that.
+        """
+        if not self._admitted:
+            return None
+        if not self.encrypted and cast("StrictReader", self._reader).ends_with_quit():
+            return asyncio.StreamReaderProtocol.eof_received(self)
+        return super().eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has gone; the command that was under way is cancelled."""
@@ -213,6 +222,9 @@ class Connection(SMTP):
 
     async def handle_exception(self, error: Exception) -> str:
         """What the base class answers to an exception in a command."""
+        if isinstance(error, EOFError):  # the client has gone, whatever it said last
+            self.drop()
+            raise asyncio.CancelledError from error
         if isinstance(error, BadLineError):
             await self._hang_up(error.reply)
         if isinstance(error, BadCommandError):

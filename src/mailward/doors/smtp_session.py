@@ -1,7 +1,9 @@
 """One client's SMTP session: MAIL and RCPT go to the next hop as they come, and so do its answers.
 
 DATA is read in large pieces (aiosmtpd keeps an object for each line: 50 MiB of empty lines would
-take gigabytes), then handed over.
+take gigabytes), then handed over. BDAT (RFC 3030) brings the message in pieces of announced sizes;
+from its last one on it is as one that came with DATA, with the same rules for line endings, since
+the next hop gets it with DATA.
 """
 
 import re
@@ -13,7 +15,13 @@ from typing import cast
 import structlog
 
 from mailward.doors import tls
-from mailward.doors.commands import BadCommandError, Mail, parse_mail, parse_rcpt
+from mailward.doors.commands import (
+    BadCommandError,
+    Mail,
+    parse_bdat,
+    parse_mail,
+    parse_rcpt,
+)
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
 from mailward.doors.headers import Trace
 from mailward.doors.relay import Relay
@@ -29,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 _OK = Reply.of("250 2.0.0 OK")
 _TOO_LARGE = Reply.of("552 5.3.4 Message is larger than this server takes")
+_AFTER_BDAT = "503 5.5.1 Error: in the middle of BDAT"
 _NO_MAIL = Reply.of("503 5.5.1 Error: need MAIL command")
 
 
@@ -37,6 +46,14 @@ class _Transaction:
     mail: Mail
     recipients: list[str] = field(default_factory=list)
     refused: int = 0
+    pieces: bytearray | None = None
+    """What BDAT has brought so far; None before the first one."""
+
+    def fault(self) -> str:
+        """Why there can be no message now; empty if there can."""
+        if self.recipients:
+            return ""
+        return f"{'554' if self.refused else '503'} 5.5.1 Error: no valid recipients"
 
 
 class Session(Connection):
@@ -92,6 +109,7 @@ class Session(Connection):
             "PIPELINING",
             f"SIZE {self._size_limit(theirs.get('SIZE', ''))}",
             "ENHANCEDSTATUSCODES",
+            "CHUNKING",
             *(name for name in ("8BITMIME", "SMTPUTF8") if name in theirs),
             *(("STARTTLS",) if self._certificate is not None and not self.encrypted else ()),
         ]
@@ -140,6 +158,8 @@ class Session(Connection):
         if transaction is None:
             await self._answer(_NO_MAIL)
             return
+        if transaction.pieces is not None:
+            raise BadCommandError(_AFTER_BDAT)
         path = parse_rcpt(arg or "", smtputf8=transaction.mail.smtputf8)
         if len(transaction.recipients) >= self._settings.max_recipients:
             raise BadCommandError("452 4.5.3 Error: too many recipients")
@@ -163,23 +183,53 @@ class Session(Connection):
         if transaction is None:
             await self._answer(_NO_MAIL)
             return
-        if not transaction.recipients:
-            code = "554" if transaction.refused else "503"
-            raise BadCommandError(f"{code} 5.5.1 Error: no valid recipients")
+        if transaction.pieces is not None:
+            raise BadCommandError(_AFTER_BDAT)
+        if fault := transaction.fault():
+            raise BadCommandError(fault)
         self._in_data = True
         try:
             await self._write(b"354 End data with <CR><LF>.<CR><LF>\r\n")
             data = await cast("StrictReader", self._reader).read_data(
                 self._settings.max_message_bytes
             )
-            with self._client_waits():
-                reply = await self._settle(transaction, data)
+            await self._conclude(transaction, data)
         finally:
             self._transaction = None
             self._in_data = False
-        await self._answer(reply)
-        if self._gate.closing:
-            await self._hang_up(CLOSING)
+
+    async def smtp_BDAT(self, arg: str | None) -> None:  # noqa: N802
+        """BDAT: the next piece of the message, which is read whatever the answer is.
+
+        One that fails ends the transaction, so that the pieces behind it cannot become a message.
+        """
+        transaction = self._transaction
+        try:
+            size, last = parse_bdat(arg or "")
+        except BadCommandError as e:
+            await self._hang_up(e.reply)  # where the next command begins cannot be known
+        reader = cast("StrictReader", self._reader)
+        fault = str(_NO_MAIL) if transaction is None else transaction.fault()
+        self._in_data = True
+        try:
+            if transaction is None or fault:
+                await reader.read_piece(size, None)
+                await self._abandon()
+                raise BadCommandError(fault)
+            pieces = transaction.pieces = transaction.pieces or bytearray()
+            if len(pieces) + size > self._settings.max_message_bytes:
+                await reader.read_piece(size, None)
+                await self._abandon()
+                await self._answer(_TOO_LARGE)
+                return
+            await reader.read_piece(size, pieces)
+            if last:
+                self._transaction = None
+                await self._conclude(transaction, Data.of(pieces))
+            else:
+                await self._answer(Reply.of(f"250 2.0.0 {size} bytes received"))
+        finally:
+            self._in_data = False
 
     async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
         """RSET."""
@@ -223,6 +273,13 @@ class Session(Connection):
         self._transaction = None
         with self._client_waits():
             await self._relay.reset()
+
+    async def _conclude(self, transaction: _Transaction, data: Data) -> None:
+        with self._client_waits():
+            reply = await self._settle(transaction, data)
+        await self._answer(reply)
+        if self._gate.closing:
+            await self._hang_up(CLOSING)
 
     async def _settle(self, transaction: _Transaction, data: Data) -> Reply:
         fault = _TOO_LARGE if data.too_large else smuggling_fault(data.content)

@@ -35,12 +35,19 @@ class BadLineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A message as it came, without dot-stuffing and the ending dot."""
+    """A message as it came, without dot-stuffing and the ending dot, or the pieces of BDAT."""
 
     content: bytes
     """Empty when ``too_large``."""
     size_bytes: int
     too_large: bool = False
+
+    @classmethod
+    def of(cls, content: bytearray) -> "Data":
+        """What came in pieces (RFC 3030), its last line ended as it will be for the next hop."""
+        if content and not content.endswith(b"\r\n"):
+            content += b"\r\n"
+        return cls(bytes(content), len(content))
 
 
 def smuggling_fault(content: bytes) -> Reply | None:
@@ -72,6 +79,10 @@ class StrictReader(asyncio.StreamReader):
         self._too_long = False
         return line
 
+    def ends_with_quit(self) -> bool:
+        """Whether the last of what has arrived, and was not read yet, may be the command QUIT."""
+        return bytes(self._buffer[-6:]).upper() == b"QUIT\r\n"  # type: ignore[attr-defined]  # it has no other way
+
     async def read_data(self, max_bytes: int) -> Data:
         """Everything up to the end of data, which is consumed; memory is bounded by ``max_bytes``.
 
@@ -94,6 +105,16 @@ class StrictReader(asyncio.StreamReader):
                 kept.clear()
             if ended:
                 return _finish(kept, size, max_bytes)
+
+    async def read_piece(self, size_bytes: int, into: bytearray | None) -> None:
+        """Exactly that many bytes, whatever they are; None: of no use to anybody."""
+        while size_bytes:
+            read = await self.read(min(size_bytes, CHUNK))
+            if not read:
+                raise EOFError("it left in the middle of BDAT")
+            size_bytes -= len(read)
+            if into is not None:
+                into += read
 
 
 def _finish(kept: bytearray, size: int, max_bytes: int) -> Data:
