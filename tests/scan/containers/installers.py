@@ -265,3 +265,68 @@ def autoit_tokens(*lines: Sequence[tuple[int, str] | int | bytes]) -> bytes:
                 out += b"".join(struct.pack("<H", ord(c) ^ len(text)) for c in text)
         out += b"\x7f"
     return out
+
+
+def sis(files: Mapping[str, bytes], *, packed: bool = True, unicode: bool = True) -> bytes:
+    """The old kind: the second file is in two languages, with what else can be between files."""
+    head = 100
+    options = (1 if unicode else 0) | (0 if packed else 8)
+    words, more = (12, 3) if unicode else (9, 2)
+    sizes = [4 * (words + more * (number == 1)) for number in range(len(files))]
+    between = struct.pack("<LL5s", 3, 5, b"abcde") + struct.pack("<L", 5) + struct.pack("<L", 6)
+    between += struct.pack("<LL32x", 2, 1)
+    at = head + sum(sizes) + len(between)
+    records, behind = b"", b""
+    for number, (name, content) in enumerate(files.items()):
+        path = ("C:\\" + name).encode("utf-16-le" if unicode else "cp1252")
+        stored = zlib.compress(content) if packed and unicode else content
+        name_at = at + len(behind)
+        behind += path
+        data_at = at + len(behind)
+        behind += stored
+        count = 2 if number == 1 else 1
+        record = struct.pack("<7L", number == 1, 0, 0, 0, 0, len(path), name_at)
+        values = [[len(stored)] * count, [data_at] * count]
+        if unicode:
+            values.append([len(content)] * count)
+        record += b"".join(struct.pack("<L", each) for value in values for each in value)
+        records += record + (bytes(8) if unicode else b"")
+        if not number:
+            records += between
+    uid = 0x10003A12 if unicode else 0x1000006D
+    header = struct.pack("<4L", 1, uid, 0x10000419, 0) + struct.pack(
+        "<HHHHHHHHLHHHHLL", 0, 2, len(files) + 4, 0, 0, 0, 0, 0, 200, options, 0, 1, 0, 0, 0
+    )
+    header += struct.pack("<L", head)
+    return header.ljust(head, b"\0") + records.ljust(at - head, b"\0") + behind
+
+
+def _field(kind: int, body: bytes, *, long: bool = False) -> bytes:
+    size = struct.pack("<L", len(body))
+    if long:
+        size = struct.pack("<LL", len(body) | 1 << 31, 0)
+    return struct.pack("<L", kind) + size + body + bytes(-len(body) % 4)
+
+
+def _array(kind: int, bodies: Sequence[bytes]) -> bytes:
+    return _field(1 + 1, struct.pack("<L", kind) + b"".join(_field(0, b)[4:] for b in bodies))
+
+
+def sisx(files: Mapping[str, bytes], *, way: int = 1) -> bytes:
+    """The new kind: a controller with descriptions, then one unit with the files."""
+
+    def packed(body: bytes) -> bytes:
+        stored = zlib.compress(body) if way else body
+        return _field(3, struct.pack("<LQ", way, len(body)) + stored)
+
+    described = [
+        _field(1, f"!:\\{name}".encode("utf-16-le"))
+        + _field(1, b"")
+        + struct.pack("<LLQQL", 1, 0, len(content), len(content), number)
+        for number, (name, content) in enumerate(files.items())
+    ]
+    block = _field(28, _array(24, described) + _array(13, []) + _array(26, []))
+    controller = _field(13, _field(14, b"info") + block)
+    unit = _array(32, [packed(content) for content in files.values()])
+    contents = packed(controller) + _field(30, _array(31, [unit]))
+    return struct.pack("<4L", 0x10201A7A, 0, 0, 0) + _field(12, contents, long=True)

@@ -15,7 +15,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"EGGA", "EGG archive"),
     (rb".{3}EXFAT {3}", "exFAT disk image"),
     (rb".{7}\*\*ACE\*\*", "ACE archive"),
-    (rb".{8}\x19\x04\0\x10", "Symbian package (SIS)"),
     (rb".{20}\xdc\xa7\xc4\xfd", "ZOO archive"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
