@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from mailward.protect import strip
-from mailward.scan import encodings, message
+from mailward.scan import encodings, marks, message
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import (
     arj,
@@ -184,7 +184,7 @@ def _transfer_encodings(data: bytes) -> None:
 
 
 def _files_in_text(data: bytes) -> None:
-    inline.holds_files(data)
+    inline.holds_files(data, marks.of(data))
     for _ in inline.read(data, "a", _budget()):
         pass
     for _ in uu.decode(b"begin 644 a\n" + data):

@@ -169,10 +169,7 @@ def _base64_run(letters: bytes) -> bytes:
 def _quoted_printable(body: bytes) -> list[bytes]:
     """An equals sign that encodes nothing is kept or dropped; blanks behind one hide a line end."""
     usual = binascii.a2b_qp(body)
-    # Counting is faster than looking for an odd one: each sign that is right shortens the text so.
-    crlf, lf = body.count(b"=\r\n"), body.count(b"=\n")
-    expected = len(body) - 2 * (body.count(b"=") - crlf - lf) - 3 * crlf - 2 * lf
-    if len(usual) == expected and body.count(b"=\r") == crlf:
+    if _QP_ODD.search(body) is None:
         return [usual]
     other = binascii.a2b_qp(_QP_ODD.sub(b"", _QP_HIDDEN_LINE_END.sub(b"=", body)))
     return [usual] if other == usual else [usual, other]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
+from mailward.scan import marks
 from mailward.scan.budget import Budget
 from mailward.scan.containers import (
     arj,
@@ -82,10 +83,15 @@ _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (disk.looks_like_disk, "disk image", disk.read),
     (udf.looks_like_udf, "UDF disk image", udf.read),
     (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
-    (inline.holds_files, "files in a text", inline.read),
     *readers.BY_LOOK,
 )
 """Besides what it starts as."""
+
+_BY_MARKS: tuple[tuple[Callable[[bytes, int], bool], str, Reader], ...] = (
+    (inline.holds_files, "files in a text", inline.read),
+    *readers.BY_MARKS,
+)
+"""Given what a text holds (``scan.marks``)."""
 
 
 def unpack(data: bytes, name: str, content_type: str, budget: Budget) -> Contents | None:
@@ -117,6 +123,9 @@ def _formats(data: bytes) -> list[tuple[str, Reader]]:
     start = _START.match(data)
     found = [_AT_START[start.lastindex - 1][1:]] if start is not None and start.lastindex else []
     found += [(what, read) for looks_so, what, read in _BY_LOOK if looks_so(data)]
+    held = marks.of(data)
+    if held:
+        found += [(what, read) for looks_so, what, read in _BY_MARKS if looks_so(data, held)]
     if not found and embedded.holds_archive(data):
         found.append(("archive behind something else", embedded.read))
     return found

@@ -22,6 +22,10 @@ AT_START: tuple[tuple[bytes, str, Reader], ...] = (
 
 BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (pdf.looks_so, "PDF document", pdf.read),
-    (web.looks_so, "HTML, SVG or script", web.read),
 )
 """Besides what it starts as."""
+
+BY_MARKS: tuple[tuple[Callable[[bytes, int], bool], str, Reader], ...] = (
+    (web.looks_so, "HTML, SVG or script", web.read),
+)
+"""Given what a text holds (``scan.marks``)."""

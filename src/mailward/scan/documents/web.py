@@ -8,7 +8,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from mailward.scan import encodings
+from mailward.scan import encodings, marks
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.documents import encoded_script
@@ -17,24 +17,30 @@ from mailward.scan.verdict import Reason
 
 _LOOK_BYTES = 512
 """Of the beginning, in which text has no NUL."""
-_IN_PAGES = (b"<script", b"data:", b"atob")
-_IN_SCRIPTS = (b"atob", b"base64", b"unescape", b"decodeuri", b"fromcharcode", b"array(", b"#@~^")
-"""One of these is in whatever has something to unpack; each costs plain mail time."""
+_IN_PAGES = marks.SCRIPT | marks.DATA | marks.ATOB
+_IN_SCRIPTS = (
+    marks.ATOB | marks.BASE64 | marks.UNESCAPE | marks.CHARACTERS | marks.ARRAY | marks.ENCODED
+)
+"""One of these is in whatever has something to unpack."""
 _ATOB = re.compile(rb"atob(?<![a-z]atob)(?![a-z])")
 """Four letters that long texts in base64 have by chance. They come first, as a search for them is
 much faster than one for what is before them."""
 _SHORT_BYTES = 96
-_UNPACKED_BY = (b"base64", b"blob", b"uint8array")
+_UNPACKED_BY = marks.BASE64 | marks.BLOB
 _PIECES_MAX = 2000
 _PACKED_MIN = 64
 """Characters of a text in base64, numbers of a list, encoded characters of a text."""
 
 _SCRIPT, _SCRIPT_END, _DATA = b"<script", b"</script", b"data:"
-_DATA_URL = re.compile(
-    rb"data:([a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60})?((?:;[a-z0-9=_.+-]{1,60}){0,5}),"
-    rb"([^\"'<>)\s]*+(?:[ \t\r\n]++[A-Za-z0-9+/=]++)*+)",
-    re.IGNORECASE,
+_ADDRESS = re.compile(
+    rb"data:([a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60})?((?:;[a-z0-9=_.+-]{1,60}){0,5}),", re.IGNORECASE
 )
+_ENDS = tuple(bytes((byte,)) for byte in b"\"' )<>\n\r\t\v\f")
+"""Of an address, the usual ones first."""
+_GOES_ON = re.compile(rb"(?:[ \t\r\n]++[A-Za-z0-9+/=]++)*+")
+"""An address in several lines."""
+_REACH_BYTES, _REACH_GROWTH = 256, 8
+"""How far an end is looked for at first: what is done for an address is bounded by its size."""
 _BASE64 = re.compile(rb"[\"'`>]\s*+((?:[A-Za-z0-9+/_-]{4}[\r\n\\ n]*+){16,}+[A-Za-z0-9+/=_-]{0,4})")
 _JOINED = re.compile(rb"[\"'`]\s{0,100}\+\s{0,100}[\"'`]")
 _NUMBERS = re.compile(
@@ -48,14 +54,14 @@ _ESCAPED = re.compile(rb"(?:\\x[0-9a-f]{2}){64,}+", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"\\[rn]|[^A-Za-z0-9+/_=-]")
 
 
-def looks_so(data: bytes) -> bool:
-    """Whether there may be something: some comparisons for most texts."""
-    beginning = data[:_LOOK_BYTES]
-    if b"\0" in beginning or (len(data) < _SHORT_BYTES and encoded_script.MARK not in data):
+def looks_so(data: bytes, held: int) -> bool:
+    """Whether there may be something. ``held``: the text's marks."""
+    if not held & (_IN_PAGES | _IN_SCRIPTS):
         return False
-    lower = data.lower()
-    marks = _IN_PAGES if b"<" in beginning else _IN_SCRIPTS
-    return any(mark in lower for mark in marks)
+    beginning = data[:_LOOK_BYTES]
+    if b"\0" in beginning or (len(data) < _SHORT_BYTES and not held & marks.ENCODED):
+        return False
+    return bool(held & (_IN_PAGES if b"<" in beginning else _IN_SCRIPTS))
 
 
 def read(data: bytes, _name: str, budget: Budget) -> Contents:
@@ -75,26 +81,29 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
 
 
 def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
+    held = marks.of(data)
     lower = data.lower()
-    yield from _scripts(data, lower)
-    yield from _addresses(data, lower)
-    runs_something = _SCRIPT in lower or b"<" not in data[:_LOOK_BYTES]
-    if _ATOB.search(lower) is not None or (
-        runs_something and any(mark in lower for mark in _UNPACKED_BY)
+    if held & marks.SCRIPT:
+        yield from _scripts(data, lower)
+    if held & marks.DATA:
+        yield from _addresses(data, lower)
+    runs_something = held & marks.SCRIPT or b"<" not in data[:_LOOK_BYTES]
+    if (held & marks.ATOB and _ATOB.search(lower) is not None) or (
+        runs_something and held & _UNPACKED_BY
     ):
         joined = _JOINED.sub(b"", data)
         for found in _BASE64.finditer(joined):
             for decoded in encodings.decode_transfer(_letters(found[1]), "base64"):
                 yield decoded, "", "base64"
-    if b"uint8array" in lower or b"fromcharcode" in lower or b"bytearray" in lower:
+    if held & (marks.BYTES | marks.CHARACTERS):
         for found in _NUMBERS.finditer(data):
             numbers = [int(n, 0) for n in re.findall(rb"0x[0-9a-f]+|[1-9]\d*|0", found[1].lower())]
             if max(numbers) < 256:
                 yield bytes(numbers), "", "numbers"
-    if b"unescape" in lower or b"decodeuri" in lower:
+    if held & marks.UNESCAPE:
         for found in _PERCENT.finditer(data):
             yield encodings.percent(found[1].decode("latin-1")), "", "percent-encoded"
-    if b"\\x" in lower:
+    if held & marks.ESCAPED:
         for found in _ESCAPED.finditer(data):
             yield binascii.unhexlify(found[0].lower().replace(b"\\x", b"")), "", "escaped"
 
@@ -117,19 +126,34 @@ def _scripts(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
 def _addresses(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
     at = -1
     while (at := lower.find(_DATA, at + 1)) >= 0:
-        found = _DATA_URL.match(data, at)
+        found = _ADDRESS.match(data, at)
         if found is None:
             continue
-        at = found.end() - 1
+        end = _end(data, found.end())
+        letters = data[found.end() : end]
+        at = end - 1
         content_type = (found[1] or b"text/plain").decode("latin-1").lower()
         if b"base64" in found[2].lower():
-            letters = found[3]
             if b"%" in letters:
                 letters = encodings.percent(letters.decode("latin-1"))
             for decoded in encodings.decode_transfer(letters, "base64")[:1]:
                 yield decoded, content_type, "data"
-        elif len(found[3]) >= _PACKED_MIN or b"%3c" in found[3].lower():
-            yield encodings.percent(found[3].decode("latin-1")), content_type, "data"
+        elif len(letters) >= _PACKED_MIN or b"%3c" in letters.lower():
+            yield encodings.percent(letters.decode("latin-1")), content_type, "data"
+
+
+def _end(data: bytes, start: int) -> int:
+    """Of the address whose content begins at ``start``."""
+    reach = _REACH_BYTES
+    while True:
+        end = limit = min(start + reach, len(data))
+        for one in _ENDS:
+            at = data.find(one, start, end)
+            end = at if at >= 0 else end
+        if end < limit or limit == len(data):
+            goes_on = _GOES_ON.match(data, end)
+            return goes_on.end() if goes_on is not None else end
+        reach *= _REACH_GROWTH
 
 
 def _letters(text: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from mailward.scan import marks
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.mime import binhex, uu, yenc
@@ -13,16 +14,13 @@ _UU = re.compile(rb"begin(?:-base64)? +[0-7]{3,4} ")
 _YENC = b"=ybegin "
 
 
-def holds_files(data: bytes) -> bool:
-    """Whether there is one: a comparison or two for most texts."""
-    if b"begin" in data:
-        # Without the line's beginning in the expression: a search for a literal is much faster.
-        if any(_at_line(data, found.start()) for found in _UU.finditer(data)):
-            return True
-        at = data.find(_YENC)
-        if at >= 0 and _at_line(data, at):
-            return True
-    return binhex.MARK in data
+def holds_files(data: bytes, held: int) -> bool:
+    """Whether there is one. ``held``: the text's marks."""
+    if held & marks.UU and any(_at_line(data, found.start()) for found in _UU.finditer(data)):
+        return True
+    if held & marks.YENC and (at := data.find(_YENC)) >= 0 and _at_line(data, at):
+        return True
+    return bool(held & marks.BINHEX) and binhex.MARK in data
 
 
 def read(data: bytes, _name: str, budget: Budget) -> Contents:
