@@ -17,12 +17,14 @@ _VIRTUAL: tuple[tuple[bytes, Callable[[bytes], Disk]], ...] = (
     (qcow.STARTS, qcow.opened),
     (vdi.STARTS, vdi.opened),
 )
+_EVEN_SHORT = re.compile(rb"hsqs|sqsh|shsq|qshs|.{3}EXFAT {3}", re.DOTALL)
+"""File systems that are known by their beginning alone, however little follows."""
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _VIRTUAL), re.DOTALL)
 
 
 def looks_like_disk(data: bytes) -> bool:
     """By what a virtual disk, a file system, or a partition table begins with; VHD by its end."""
-    if vhd.looks_like_vhd(data) or _START.match(data):
+    if vhd.looks_like_vhd(data) or _START.match(data) or _EVEN_SHORT.match(data):
         return True
     if len(data) < 4 * _SECTOR:
         return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import fat, ntfs
+from mailward.scan.containers import exfat, ext, fat, ntfs, squashfs
 from mailward.scan.containers.disk_source import Source, Window
 from mailward.scan.contents import Contents, Shut
 from mailward.scan.verdict import Reason
@@ -55,6 +55,10 @@ def _is_ntfs(source: Source) -> bool:
 BARE: tuple[FileSystem, ...] = (
     FileSystem(_is_fat, fat.read, "FAT"),
     FileSystem(_is_ntfs, ntfs.read, "NTFS"),
+    FileSystem(_has(3, b"EXFAT   "), exfat.read, "exFAT"),
+    FileSystem(ext.looks_like_ext, ext.read, "ext"),
+    FileSystem(_has(0, squashfs.MAGIC), squashfs.read, "SquashFS"),
+    FileSystem(_has(0, *squashfs.STRANGE), None, "SquashFS of another byte order"),
 )
 """Also known without a partition table around them."""
 
@@ -62,7 +66,6 @@ _PARTITIONED: tuple[FileSystem, ...] = (
     *BARE,
     FileSystem(_has(3, b"-FVE-FS-"), None, "BitLocker", is_encrypted=True),
     FileSystem(_has(0, b"LUKS\xba\xbe"), None, "LUKS", is_encrypted=True),
-    FileSystem(_has(3, b"EXFAT   "), None, "exFAT"),
     FileSystem(_has(3, b"ReFS\0\0\0\0"), None, "ReFS"),
     FileSystem(_has(0, b"XFSB"), None, "XFS"),
     FileSystem(_has(0x10040, b"_BHRfS_M"), None, "Btrfs"),

@@ -1,0 +1,363 @@
+"""File systems in disk images: exFAT, ext, SquashFS, each as small as can be; and damaged ones."""
+
+import lzma
+import random
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from backports import zstd
+
+from mailward.scan.contents import Found, Piece, Shut
+from mailward.scan.verdict import Reason
+from mailward.testing import EICAR
+from tests.scan.containers.disks import SECTOR, partitioned
+
+Unpack = Callable[..., list[Found]]
+
+CONTENT = random.Random(0).randbytes(3000) + b"words and " * 2000
+FILES = {"eicar.com": EICAR, "in/content": CONTENT}
+
+
+def exfat_entry(
+    name: str, cluster: int, size: int, *, folder: bool = False, whole: bool = True
+) -> bytes:
+    raw = name.encode("utf-16-le")
+    names = [raw[at : at + 30].ljust(30, b"\0") for at in range(0, len(raw), 30)]
+    out = struct.pack("<BBHH26x", 0x85, 1 + len(names), 0, 0x10 if folder else 0x20)
+    out += struct.pack(
+        "<BBBBHHQLLQ", 0xC0, 1 | 2 * whole, 0, len(name), 0, 0, size, 0, cluster, size
+    )
+    return out + b"".join(b"\xc1\0" + piece for piece in names)
+
+
+def exfat(files: dict[str, bytes] = FILES) -> bytes:
+    """Clusters are sectors; the table is in sector 24, the root in cluster 2; one file has a chain
+    of every other cluster, all else is in one piece."""
+    eicar, content = files.values()
+    first = 6
+    count = -(-len(content) // SECTOR)
+    chain = [first + 2 * number for number in range(count)]
+    table = {2: 0xFFFFFFFF, **dict(zip(chain, [*chain[1:], 0xFFFFFFFF], strict=True))}
+    clusters = first + 2 * count
+    boot = b"\xeb\x76\x90EXFAT   ".ljust(80, b"\0")
+    boot += struct.pack("<LLLLL", 24, 1, 32, clusters - 2, 2)
+    boot = boot.ljust(108, b"\0") + bytes([9, 0, 1])
+    fat = b"".join(struct.pack("<L", table.get(number, 0)) for number in range(clusters))
+    root = exfat_entry("eicar.com", 3, len(eicar)) + b"\x05" * 32
+    root += exfat_entry("in", 4, SECTOR, folder=True)
+    inside = exfat_entry("content", first, len(content), whole=False)
+    pieces = [content[at : at + SECTOR] for at in range(0, len(content), SECTOR)]
+    heap = [root, eicar, inside, b""] + [
+        piece for one in pieces for piece in (one, b"\xee" * SECTOR)
+    ]
+    front = boot.ljust(510, b"\0") + b"\x55\xaa"
+    front = front.ljust(24 * SECTOR, b"\0") + fat.ljust(8 * SECTOR, b"\0")
+    return front + b"".join(cluster.ljust(SECTOR, b"\0") for cluster in heap)
+
+
+def ext_names(*entries: tuple[int, str]) -> bytes:
+    out = b"".join(
+        struct.pack("<LHBB", number, 24, len(name), 1) + name.encode().ljust(16, b"\0")
+        for number, name in entries
+    )
+    return out + struct.pack("<LH", 0, 1024 - len(out)).ljust(1024 - len(out), b"\0")
+
+
+def ext(files: dict[str, bytes] = FILES, *, extents: bool = True, incompatible: int = 0) -> bytes:
+    """Blocks of 1 KiB; the inodes from block 5 on, the root in block 10."""
+    eicar, content = files.values()
+    count = -(-len(content) // 1024)
+    super_block = struct.pack("<LLLLLLLLLL", 16, 100, 0, 0, 0, 1, 0, 0, 8192, 0)
+    super_block += struct.pack("<L", 16) + bytes(12) + struct.pack("<HHHH", 0xEF53, 1, 1, 0)
+    super_block = super_block.ljust(76, b"\0") + struct.pack("<LLLH", 1, 0, 11, 128)
+    super_block = super_block.ljust(96, b"\0") + struct.pack("<L", incompatible)
+    descriptor = struct.pack("<LLL", 3, 4, 5).ljust(32, b"\0")
+    first = 14
+    blocks = list(range(first, first + count))
+    mapped = [*blocks[:12], 13, 0, 0]
+    tree = struct.pack("<HHHHL", 0xF30A, 2, 4, 0, 0)
+    tree += struct.pack("<LHHL", 0, 5, 0, first) + struct.pack("<LHHL", 5, count - 5, 0, first + 5)
+    inodes = {
+        2: inode(0x4000, 1024, struct.pack("<L", 10)),
+        12: inode(0x8000, len(eicar), struct.pack("<L", 12)),
+        13: inode(0x4000, 1024, struct.pack("<L", 11)),
+        14: inode(0x8000, len(content), tree, 0x80000)
+        if extents
+        else inode(0x8000, len(content), struct.pack("<15L", *mapped)),
+        15: inode(0xA000, 9, b"eicar.com"),
+    }
+    table = b"".join(inodes.get(number, bytes(128)) for number in range(1, 17))
+    root = ext_names((2, "."), (2, ".."), (12, "eicar.com"), (13, "in"), (15, "link"))
+    inside = ext_names((13, "."), (2, ".."), (14, "content"))
+    indirect = b"".join(struct.pack("<L", block) for block in blocks[12:])
+    whole = bytes(1024) + super_block.ljust(1024, b"\0") + descriptor.ljust(3 * 1024, b"\0")
+    whole += table.ljust(5 * 1024, b"\0") + root + inside
+    return (
+        whole
+        + eicar.ljust(1024, b"\0")
+        + indirect.ljust(1024, b"\0")
+        + content.ljust(count * 1024, b"\0")
+    )
+
+
+def inode(mode: int, size: int, blocks: bytes, flags: int = 0) -> bytes:
+    head = struct.pack("<HHL", mode, 0, size).ljust(32, b"\0") + struct.pack("<LL", flags, 0)
+    return (head + blocks.ljust(60, b"\0")).ljust(128, b"\0")
+
+
+EICAR_INODE = inode(0x8000, len(EICAR), b"\x0c")
+
+PACKERS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "gzip": (1, zlib.compress),
+    "lzma": (2, lambda plain: lzma.compress(plain, lzma.FORMAT_ALONE)),
+    "xz": (4, lzma.compress),
+    "lz4": (5, lambda plain: lz4(plain)),
+    "zstd": (6, zstd.compress),
+}
+
+
+def lz4(plain: bytes) -> bytes:
+    """Runs of 20 bytes of which four come again, and the end as it is."""
+    out, at = b"", 0
+    while at + 40 < len(plain):
+        if plain[at + 20 : at + 24] != plain[at + 10 : at + 14]:
+            break
+        out += bytes([0xF0, 5]) + plain[at : at + 20] + b"\x0a\0"
+        at += 24
+    rest = plain[at:]
+    size = len(rest) - 15
+    return out + bytes([0xF0, *([255] * (size // 255)), size % 255]) + rest
+
+
+def metadata(plain: bytes) -> bytes:
+    return struct.pack("<H", 0x8000 | len(plain)) + plain
+
+
+def listing(start: int, *entries: tuple[int, int, str]) -> bytes:
+    out = struct.pack("<LLL", len(entries) - 1, start, 1)
+    for offset, kind, name in entries:
+        out += struct.pack("<HhHH", offset, 0, kind, len(name) - 1) + name.encode()
+    return out
+
+
+def squashfs(files: dict[str, bytes] = FILES, packer: str = "gzip") -> bytes:
+    """Blocks of 4 KiB; what is left of a file is in a fragment, metadata is plain."""
+    number, pack = PACKERS[packer]
+    eicar, content = files.values()
+    body = bytes(96)
+    sizes = []
+    whole_blocks = len(content) // 4096
+    for at in range(0, whole_blocks * 4096, 4096):
+        block = content[at : at + 4096]
+        packed = pack(block)
+        packed, flag = (packed, 0) if len(packed) < 4096 else (block, 1 << 24)
+        sizes.append(len(packed) | flag)
+        body += packed
+    tails = content[whole_blocks * 4096 :] + eicar
+    tail_at, packed_tails = len(body), pack(tails)
+    body += packed_tails
+    head = struct.pack("<HHHLL", 0o644, 0, 0, 0, 1)
+    tail_bytes = len(content) % 4096
+    inodes = struct.pack("<H", 2) + head + struct.pack("<LLLL", 96, 0, tail_bytes, len(eicar))
+    at_content = len(inodes)
+    inodes += struct.pack("<H", 9) + head
+    inodes += struct.pack("<QQQLLLL", 96, len(content), 0, 1, 0, 0, 0xFFFFFFFF)
+    inodes += struct.pack(f"<{len(sizes)}L", *sizes)
+    inside = listing(0, (at_content, 2, "content"))
+    at_in = len(inodes)
+    inodes += struct.pack("<H", 1) + head + struct.pack("<LLHHL", 0, 2, len(inside) + 3, 0, 1)
+    root = listing(0, (0, 2, "eicar.com"), (at_in, 1, "in"))
+    at_root = len(inodes)
+    inodes += struct.pack("<H", 8) + head
+    inodes += struct.pack("<LLLLHHL", 2, len(root) + 3, 0, 1, 0, len(inside), 0xFFFFFFFF)
+    inodes_at = len(body)
+    body += metadata(inodes)
+    folders_at = len(body)
+    body += metadata(inside + root)
+    entry_at = len(body)
+    body += metadata(struct.pack("<QLL", tail_at, len(packed_tails), 0))
+    fragments_at = len(body)
+    body += struct.pack("<Q", entry_at)
+    head = struct.pack("<4sLLLLHHHHHHQQQQQQQQ", b"hsqs", 4, 0, 4096, 1, number, 12, 0, 1, 4, 0,
+                       at_root, len(body), 0, 0, inodes_at, folders_at, fragments_at,
+                       0)  # fmt: skip
+    return head + body[96:]
+
+
+SYSTEMS: dict[str, Callable[[], bytes]] = {
+    "exFAT": exfat,
+    "ext2": lambda: ext(extents=False),
+    "ext4": ext,
+    **{f"SquashFS, {name}": lambda name=name: squashfs(packer=name) for name in PACKERS},  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("made", SYSTEMS.values(), ids=SYSTEMS)
+@pytest.mark.parametrize("wrap", [bytes, partitioned], ids=["bare", "partition"])
+def test_files_have_their_names(
+    unpack: Unpack, made: Callable[[], bytes], wrap: Callable[[bytes], bytes]
+) -> None:
+    image = made()
+    found = unpack(wrap(image.ljust(-(-len(image) // SECTOR) * SECTOR, b"\0")))
+    assert not any(isinstance(one, Shut) for one in found)
+    pieces = {one.name: one.data for one in found if isinstance(one, Piece)}
+    pieces.pop("link", None)
+    assert pieces == FILES
+
+
+def test_a_link_is_its_target(unpack: Unpack) -> None:
+    assert {one.name: one.data for one in unpack(ext()) if isinstance(one, Piece)}[
+        "link"
+    ] == b"eicar.com"
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (ext(incompatible=0x04), Reason.UNSUPPORTED),
+        (ext(incompatible=0x10), Reason.UNSUPPORTED),
+        (ext().replace(EICAR_INODE, inode(0x8000, 9, b"x", 0x800)), Reason.ENCRYPTED),
+        (ext().replace(EICAR_INODE, inode(0x8000, 9, b"x", 0x10000000)), Reason.UNSUPPORTED),
+        (squashfs()[:20] + b"\3" + squashfs()[21:], Reason.UNSUPPORTED),
+        (b"sqsh" + squashfs()[4:], Reason.UNSUPPORTED),
+        (b"XFSB".ljust(4096, b"\0"), None),
+        (partitioned(b"XFSB".ljust(4096, b"\0")), Reason.UNSUPPORTED),
+        (partitioned(b"LUKS\xba\xbe".ljust(4096, b"\0")), Reason.ENCRYPTED),
+        (partitioned(b"\xeb\x58\x90-FVE-FS-".ljust(4096, b"\0")), Reason.ENCRYPTED),
+    ],
+    ids=[
+        "journal", "groups", "encrypted file", "inline", "LZO", "byte order", "XFS alone", "XFS",
+        "LUKS", "BitLocker",
+    ],
+)  # fmt: skip
+def test_what_is_not_opened_is_told(unpack: Unpack, image: bytes, reason: Reason | None) -> None:
+    shuts = [one.reason for one in unpack(image) if isinstance(one, Shut)]
+    assert shuts == ([reason] if reason is not None else [])
+
+
+@pytest.mark.parametrize("made", SYSTEMS.values(), ids=SYSTEMS)
+def test_a_truncated_image_is_unscannable(unpack: Unpack, made: Callable[[], bytes]) -> None:
+    whole = made()
+    for keep in (2100, len(whole) // 2, len(whole) - SECTOR - 600):
+        assert any(isinstance(one, Shut) for one in unpack(whole[:keep])), keep
+
+
+@pytest.mark.parametrize("made", SYSTEMS.values(), ids=SYSTEMS)
+def test_any_damage_is_survived(unpack: Unpack, made: Callable[[], bytes]) -> None:
+    whole = made()
+    numbers = random.Random(0)
+    places = [at for at in range(0, len(whole), 16) if any(whole[at : at + 16])]
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            at = numbers.choice(places) + numbers.randrange(16)
+            damaged[min(at, len(damaged) - 1)] = numbers.randrange(256)
+        unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"\xeb\x76\x90EXFAT   ", b"hsqs", bytes(1024) + ext()[1024:1136]],
+    ids=["exFAT", "SquashFS", "ext"],
+)
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_nothing_but_a_beginning_is_unscannable(
+    unpack: Unpack, start: bytes, filler: bytes
+) -> None:
+    for size in (2048, 100_000):
+        assert any(isinstance(one, Shut) for one in unpack(start.ljust(size, filler))), size
+
+
+def test_a_file_that_is_too_large_is_cut(unpack: Unpack) -> None:
+    for made in SYSTEMS.values():
+        found = unpack(made(), max_part_bytes=10_000)
+        assert max(len(one.data) for one in found if isinstance(one, Piece)) <= 10_001
+
+
+def test_extents_that_are_in_each_other_end(unpack: Unpack) -> None:
+    tree = struct.pack("<HHHHL", 0xF30A, 4, 4, 5, 0)
+    tree += 4 * struct.pack("<LLHH", 0, 50, 0, 0)
+    node = struct.pack("<HHHHL", 0xF30A, 84, 84, 4, 0) + 84 * struct.pack("<LLHH", 0, 50, 0, 0)
+    image = bytearray(ext().ljust(64 * 1024, b"\0"))
+    at = image.index(EICAR_INODE)
+    image[at : at + 128] = inode(0x8000, 1 << 30, tree, 0x80000)
+    image[50 * 1024 : 51 * 1024] = node.ljust(1024, b"\0")
+    assert any(isinstance(one, Shut) and one.name == "eicar.com" for one in unpack(bytes(image)))
+
+
+def program(name: str, package: str) -> str:
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if found is None:
+        pytest.skip(f"needs {name} (Debian: {package}), which is not installed")
+    return found
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> dict[str, bytes]:
+    """A folder ``tree`` with what is returned."""
+    numbers = random.Random(0)
+    files = {
+        "empty": b"",
+        "eicar.com": EICAR,
+        "sub/large": Path("/usr/bin/env").read_bytes() * 20,
+        "sub/random": numbers.randbytes(70_001),
+        **{f"many/file number {number}": b"%d" % number for number in range(200)},
+    }
+    for name, content in files.items():
+        place = tmp_path / "tree" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return files
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "options",
+    [["ext2"], ["ext3"], ["ext4"], ["ext4", "-b", "1024", "-O", "^64bit"]],
+    ids=" ".join,
+)
+def test_file_systems_of_mke2fs(
+    unpack: Unpack, tmp_path: Path, tree: dict[str, bytes], options: list[str]
+) -> None:
+    command = [program("mke2fs", "e2fsprogs"), "-q", "-d", "tree", "-t", *options, "image", "8M"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = unpack((tmp_path / "image").read_bytes())
+    assert {one.name: one.data for one in found if isinstance(one, Piece)} == tree
+    assert not any(isinstance(one, Shut) for one in found)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("packer", PACKERS)
+def test_images_of_mksquashfs(
+    unpack: Unpack, tmp_path: Path, tree: dict[str, bytes], packer: str
+) -> None:
+    command = [program("mksquashfs", "squashfs-tools"), "tree", "image", "-comp", packer, "-quiet"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = unpack((tmp_path / "image").read_bytes())
+    assert {one.name: one.data for one in found if isinstance(one, Piece)} == tree
+    assert not any(isinstance(one, Shut) for one in found)
+
+
+@pytest.mark.real
+def test_a_file_in_what_mkfs_exfat_made(unpack: Unpack, tmp_path: Path) -> None:
+    """Put there by hand: nothing writes into an image without mounting it."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(8 * 1024 * 1024))
+    command = [program("mkfs.exfat", "exfatprogs"), "-c", "4K", str(image)]
+    subprocess.run(command, check=True, capture_output=True)
+    whole = bytearray(image.read_bytes())
+    _, _, heap, count, root = struct.unpack_from("<LLLLL", whole, 80)
+    root_at = heap * 512 + (root - 2) * 4096
+    end = next(at for at in range(root_at, root_at + 4096, 32) if not whole[at])
+    at = heap * 512 + (count - 12) * 4096
+    entry = exfat_entry("a rather long name of a file.exe", count - 10, len(CONTENT))
+    whole[end : end + len(entry)] = entry
+    whole[at : at + len(CONTENT)] = CONTENT
+    [piece] = unpack(bytes(whole))
+    assert isinstance(piece, Piece)
+    assert (piece.name, piece.data) == ("a rather long name of a file.exe", CONTENT)
