@@ -8,7 +8,7 @@ import re
 
 from mailward.scan import programs
 from mailward.scan.budget import Budget
-from mailward.scan.containers import autoit, installshield, installshield_cabinet, nsis
+from mailward.scan.containers import autoit, inno, installshield, installshield_cabinet, nsis
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -25,8 +25,6 @@ _ARCHIVES = (
     (b"MSCF\0\0\0\0", re.compile(rb".{8}.{3}\0\0{4}.{3}\0\0{4}\x03\x01", re.DOTALL), "cab"),
 )
 """What to look for, and what else is true of the header that it begins."""
-_UNKNOWN = ((b"zlb\x1a", "Inno Setup installer"),)
-"""What else can be in a program and stays shut (S11)."""
 _LOOKED_AT = 64
 _FOUND_MAX = 20
 """Archives in one file."""
@@ -65,7 +63,6 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     if installer is not None:
         yield from nsis.read(data, installer, budget)
     yield from autoit.read(data, budget)
+    if inno.holds_installer(data):
+        yield from inno.read(data, budget)
     yield from programs.read(data, budget)
-    for magic, what in _UNKNOWN:
-        if magic in data:
-            yield Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
