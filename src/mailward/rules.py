@@ -30,6 +30,8 @@ class Action(StrEnum):
 
     DELIVER = "deliver"
     TAG = "tag"
+    DISARM = "disarm"
+    """Delivered without what its documents and pages would run; the whole message is held."""
     STRIP = "strip"
     """Delivered without the parts that are at fault; the whole message is held."""
     REDIRECT = "redirect"
@@ -38,6 +40,10 @@ class Action(StrEnum):
     REJECT = "reject"
     DISCARD = "discard"
     """The sender hears 250 and nobody gets it: for what must leave no trace, not even a bounce."""
+
+
+CUTTING = (Action.DISARM, Action.STRIP)
+"""Something else is delivered than came, and what came is held."""
 
 
 class Content(StrEnum):
@@ -235,7 +241,7 @@ class When(BaseModel):
 OF_A_FILE = ("file_name", "content_type", "extension", "content", "disguise")
 """Conditions that one and the same file must meet."""
 
-_DELIVERING = (Action.DELIVER, Action.TAG, Action.STRIP, Action.REDIRECT)
+_DELIVERING = (Action.DELIVER, Action.TAG, *CUTTING, Action.REDIRECT)
 
 
 class Rule(BaseModel):

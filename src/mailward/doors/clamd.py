@@ -23,7 +23,7 @@ from mailward import __version__
 from mailward.doors import listening
 from mailward.doors.clamd_peer import Peer
 from mailward.doors.clamd_session import Context, Session
-from mailward.doors.judge import Scans
+from mailward.doors.scanning import Scans
 from mailward.protect.guard import Guard
 from mailward.settings.doors import ClamdSettings
 from mailward.settings.scan import ScanSettings

@@ -14,7 +14,7 @@ from mailward.doors import clamd_files, clamd_wire
 from mailward.doors.clamd_files import Content, Found, UnreadableError
 from mailward.doors.clamd_peer import GoneError, Peer, TooLargeError
 from mailward.doors.clamd_wire import COMMANDS, Command, Findings
-from mailward.doors.judge import Scans
+from mailward.doors.scanning import Scans
 from mailward.errors import ScannerDownError
 from mailward.protect import outbreak
 from mailward.protect.guard import Guard

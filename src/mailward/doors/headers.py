@@ -11,6 +11,7 @@ does to a reader's idea of where the header ends.
 ``X-Mailward-Unscannable``  why something could not be looked into, e.g. ``encrypted``
 ``X-Mailward-Tag``          only on mail that the policy says to tag: the kind that was the reason
 ``X-Mailward-Stripped``     only on mail that parts were cut out of: what it is held as
+``X-Mailward-Disarmed``     only on mail that active content was taken out of: what it is held as
 ``X-Mailward-Released``     only on mail out of quarantine: its name there
 ``X-Mailward-Scan``         for the next Mailward (``protect.stamp``)
 =========================== ====================================================================
@@ -118,9 +119,10 @@ def with_subject(message: bytes, prefix: str) -> bytes:
     return b"".join((message[: found.end()], b" ", prefix.encode("ascii"), message[found.end() :]))
 
 
-def stripped(id_: str) -> bytes:
-    """The field of a message that parts were cut out of."""
-    return _field("X-Mailward-Stripped", id_)
+def cut(how: Action, id_: str) -> bytes:
+    """The field of a message that parts, or what they would run, were cut out of."""
+    name = "X-Mailward-Disarmed" if how is Action.DISARM else "X-Mailward-Stripped"
+    return _field(name, id_)
 
 
 def released(id_: str) -> bytes:

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mailward.doors.judge import Scans
+from mailward.doors.scanning import Scans
 from mailward.doors.told import Record, tell, unrecorded
 from mailward.errors import ConfigError, ScannerDownError
 from mailward.protect.events import Event

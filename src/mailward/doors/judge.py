@@ -1,13 +1,12 @@
 """From a message to decisions: what every door with a policy does between taking and acting."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Protocol
 
 from mailward.definitions.model import Version
+from mailward.doors.cutter import Cut, Cutter
+from mailward.doors.scanning import Scans
 from mailward.errors import FormatError, ScannerDownError
-from mailward.protect import outbreak, strip
+from mailward.protect import outbreak
 from mailward.protect.guard import Guard
 from mailward.protect.held import Envelope
 from mailward.protect.mail import Mail
@@ -16,41 +15,12 @@ from mailward.protect.policy import (
     ForSome,
     by_verdict,
     decide_each,
-    fitting_files,
     unscanned,
 )
-from mailward.protect.quarantine import new_id
 from mailward.protect.stamp import Stamps, Vouched
-from mailward.protect.strip_note import StripNote
-from mailward.rules import Action, WhenDown
-from mailward.scan.part import Role
+from mailward.rules import CUTTING, Action, WhenDown
 from mailward.scan.verdict import Reason, Unopened, Verdict, VerdictKind
 from mailward.settings.protect import PolicySettings
-
-
-class Scans(Protocol):
-    """What a door needs of the scanner."""
-
-    async def scan(
-        self, data: bytes | bytearray, *, role: Role = Role.MESSAGE, name: str = ""
-    ) -> Verdict:
-        """Scan one message. Raises ScannerDownError when no worker can."""
-        ...
-
-    def sets(self) -> Mapping[str, int]:
-        """The version of each set that scans now, and how many workers scan with it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A message without the parts that were at fault."""
-
-    content: bytes
-    held_as: str
-    """What the note in it calls the whole message: it is to be held under that name."""
-    verdict: Verdict
-    """Of what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +30,14 @@ class Judged:
     verdict: Verdict
     decisions: tuple[ForSome, ...]
     cut: Cut | None = None
-    """There if a decision is ``strip``."""
+    """There if a decision is ``strip`` or ``disarm``."""
     stamp: bytes = b""
     """The field that tells the next Mailward of this scan, to be put above the message."""
 
     @property
     def holds(self) -> bool:
         """Whether it is to be held for anybody."""
-        holding = (Action.QUARANTINE, Action.STRIP)
+        holding = (Action.QUARANTINE, *CUTTING)
         return any(some.decision.action in holding for some in self.decisions)
 
 
@@ -101,8 +71,8 @@ class Judge:
             unopened = Unopened("message", Reason.CRASH, str(e))
             return Judged(Verdict(unopened=(unopened,)), (ForSome(decision, mail.recipients),))
         judged = Judged(verdict, self._decided(verdict, mail))
-        if any(some.decision.action is Action.STRIP for some in judged.decisions):
-            return await self._stripped(judged, message)
+        if any(some.decision.action in CUTTING for some in judged.decisions):
+            return await self._cut(judged, message)
         return replace(judged, stamp=self._stamp(message, verdict))
 
     def _decided(self, verdict: Verdict, mail: Mail) -> tuple[ForSome, ...]:
@@ -139,26 +109,39 @@ class Judge:
             return b""
         return self.stamps.make(message, Vouched.CLEAN, version)
 
-    async def _stripped(self, judged: Judged, message: bytes) -> Judged:
-        """With the parts at fault cut out, if what is left is fit to be delivered; else held."""
-        rules = [s.decision.rule for s in judged.decisions if s.decision.action is Action.STRIP]
-        more = [path for rule in rules for path in fitting_files(judged.verdict, self.policy, rule)]
-        labels = strip.at_fault(judged.verdict, more)
-        held_as = new_id(datetime.now(UTC))
-        content = strip.without(message, labels, StripNote(judged.verdict, held_as).text)
-        if content is not None:
-            left = await self.scanner.scan(content)
-            if by_verdict(left, self.policy).action in (Action.DELIVER, Action.TAG):
-                return replace(judged, cut=Cut(content, held_as, left))
-        held = tuple(_held_instead(some) for some in judged.decisions)
-        return replace(judged, decisions=held)
+    async def _cut(self, judged: Judged, message: bytes) -> Judged:
+        """With what is at fault cut out, if what is left is fit to be delivered; else held.
+
+        Where some are to get it stripped and others disarmed, all of these get it stripped.
+        """
+        cutting = [some.decision for some in judged.decisions if some.decision.action in CUTTING]
+        cutter = Cutter(self.scanner, self.policy, message, judged.verdict)
+        if all(decision.action is Action.DISARM for decision in cutting):
+            cut = await cutter.disarm()
+        else:
+            cut = await cutter.strip([decision.rule for decision in cutting])
+        if cut is None:
+            return replace(judged, decisions=tuple(_held_instead(s) for s in judged.decisions))
+        if cut.content == message:
+            decisions = tuple(_left_alone(s, cut.verdict, self.policy) for s in judged.decisions)
+            return replace(judged, decisions=decisions)
+        return replace(judged, cut=cut)
 
 
 def _held_instead(some: ForSome) -> ForSome:
-    if some.decision.action is not Action.STRIP:
+    if some.decision.action not in CUTTING:
         return some
     reason = f"{some.decision.reason}; what is at fault cannot be cut out of it"
     return replace(some, decision=replace(some.decision, action=Action.QUARANTINE, reason=reason))
+
+
+def _left_alone(some: ForSome, verdict: Verdict, policy: PolicySettings) -> ForSome:
+    if some.decision.action not in CUTTING:
+        return some
+    action = by_verdict(verdict, policy).action
+    action = action if action is Action.TAG else Action.DELIVER
+    reason = f"{some.decision.reason}; there is nothing to be disarmed in it"
+    return replace(some, decision=replace(some.decision, action=action, reason=reason))
 
 
 def _version(text: str) -> Version | None:

@@ -12,8 +12,9 @@ import socket
 import structlog
 
 from mailward.doors import listening
-from mailward.doors.judge import Judge, Scans
+from mailward.doors.judge import Judge
 from mailward.doors.milter_session import Context, Session
+from mailward.doors.scanning import Scans
 from mailward.doors.told import Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine

@@ -8,7 +8,7 @@ from mailward.doors import headers, milter_replies
 from mailward.doors.judge import Judged
 from mailward.protect.held import Envelope
 from mailward.protect.policy import Decision
-from mailward.rules import Action
+from mailward.rules import CUTTING
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _OURS = b"x-mailward-"
@@ -70,9 +70,11 @@ class Message:
         ]
         if decision.subject:
             asked.append(self._subject(decision.subject.encode("ascii"), space))
-        cut = judged.cut if decision.action is Action.STRIP else None
+        cut = judged.cut if decision.action in CUTTING else None
         if cut is not None:
-            fields = headers.verdict_fields(cut.verdict, decision) + headers.stripped(cut.held_as)
+            fields = headers.verdict_fields(cut.verdict, decision) + headers.cut(
+                cut.how, cut.held_as
+            )
             asked += self._cut(cut.content, space)
         else:
             stamp = b"" if decision.subject else judged.stamp
@@ -90,7 +92,8 @@ class Message:
         asked = [milter_replies.replace_body(body.removeprefix(b"\r\n"))]
         left = {name.lower(): value for name, value in _FIELD.findall(head)}
         described = [name for name, _ in self.fields if name.lower().startswith(b"content-")]
-        if len(described) == 1 and left.get(b"content-type", b"").startswith(b"multipart/"):
+        types = [value for name, value in self.fields if name.lower() == b"content-type"]
+        if [type_.split() for type_ in types] == [left.get(b"content-type", b"").split()]:
             return asked
         for name, count in Counter(name.lower() for name in described).items():
             new = left.get(name, b"")

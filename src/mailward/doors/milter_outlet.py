@@ -20,10 +20,10 @@ from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
 from mailward.protect.policy import Decision, ForSome
 from mailward.protect.quarantine import Quarantine
-from mailward.rules import Action
+from mailward.rules import CUTTING, Action
 
 _HELD = (Action.QUARANTINE, Action.REJECT)
-_LEFT_ALONE = (Action.DELIVER, Action.TAG, Action.STRIP)
+_LEFT_ALONE = (Action.DELIVER, Action.TAG, *CUTTING)
 
 
 def unite(judged: Judged) -> Judged:
@@ -64,7 +64,7 @@ def _hold(judged: Judged, whole: Envelope, content: bytes, quarantine: Quarantin
             if some.decision.action in _HELD:
                 envelope = replace(whole, recipients=some.recipients)
                 held.append(quarantine.hold(content, envelope, judged.verdict, some.decision).id)
-        stripped = [s for s in judged.decisions if s.decision.action is Action.STRIP]
+        stripped = [s for s in judged.decisions if s.decision.action in CUTTING]
         if stripped and judged.cut is not None:
             recipients = tuple(recipient for some in stripped for recipient in some.recipients)
             envelope = replace(whole, recipients=recipients)

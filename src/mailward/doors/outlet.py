@@ -22,7 +22,7 @@ from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope, Held
 from mailward.protect.policy import Decision, ForSome, printable_ascii
 from mailward.protect.quarantine import Quarantine
-from mailward.rules import Action
+from mailward.rules import CUTTING, Action
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class Outlet:
                 if outcome.reply.accepted and outcome.refused:
                     await self._hold_refused(decision, outcome)
                 return outcome.reply
-            case Action.STRIP:
+            case Action.DISARM | Action.STRIP:
                 held = await self._hold_whole([ForSome(decision, self.envelope.recipients)])
                 return await self._or_take_back(held)
             case Action.REDIRECT:
@@ -81,7 +81,7 @@ class Outlet:
             for some in decisions
             if some.decision.action in (Action.QUARANTINE, Action.REJECT)
         ]
-        stripped = [some for some in decisions if some.decision.action is Action.STRIP]
+        stripped = [some for some in decisions if some.decision.action in CUTTING]
         if stripped:
             held.append(await self._hold_whole(stripped))
         handed_over = False
@@ -97,7 +97,7 @@ class Outlet:
                     raise
                 refused = some.recipients
             handed_over = handed_over or len(refused) < len(some.recipients)
-            if refused and some.decision.action is not Action.STRIP:  # that is held already
+            if refused and some.decision.action not in CUTTING:  # that is held already
                 await self._hold(replace(some, recipients=refused))
         return _TAKEN
 
@@ -145,10 +145,10 @@ class Outlet:
 
     def _outgoing(self, decision: Decision) -> bytes:
         judged = self.judged
-        if decision.action is Action.STRIP and judged.cut is not None:
+        if decision.action in CUTTING and judged.cut is not None:
             message = headers.with_subject(judged.cut.content, decision.subject)
             fields = headers.verdict_fields(judged.cut.verdict, decision)
-            return fields + headers.stripped(judged.cut.held_as) + message
+            return fields + headers.cut(judged.cut.how, judged.cut.held_as) + message
         message = headers.with_subject(self.message, decision.subject)
         # Whoever changes the subject says something that the stamp does not cover.
         stamp = b"" if decision.subject else judged.stamp

@@ -24,10 +24,11 @@ import structlog
 
 from mailward.doors import listening, tls
 from mailward.doors.handover import Handover
-from mailward.doors.judge import Judge, Scans
+from mailward.doors.judge import Judge
 from mailward.doors.next_hop import split_address
 from mailward.doors.reply import Reply
 from mailward.doors.routes import Routes
+from mailward.doors.scanning import Scans
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
 from mailward.doors.told import Record, unrecorded

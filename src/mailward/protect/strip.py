@@ -10,27 +10,32 @@ from dataclasses import dataclass
 
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.mime import heads, sections
+from mailward.scan.mime.heads import Head
 from mailward.scan.mime.sections import Rule, Seen, Span
 from mailward.scan.verdict import Verdict
 from mailward.settings.scan import ScanSettings
 
 _NESTING_MAX = 100
 _LABEL = re.compile(r"message/([0-9]+(?:\.[0-9]+)*)(?=[:/.]|\Z)")
-_OWN_FIELD = re.compile(
+OWN_FIELD = re.compile(
     rb"^(?:content-[^\r\n]*|mime-version[^\r\n]*)\r\n(?:[ \t][^\r\n]*\r\n)*",
     re.IGNORECASE | re.MULTILINE,
 )
-_PLAIN = b"Content-Type: text/plain; charset=us-ascii\r\n"
+"""What describes the body."""
+PLAIN = b"Content-Type: text/plain; charset=us-ascii\r\n"
 
 Note = Callable[[str, bool], str]
 """Part's label and whether a signature over it breaks, to what the reader is told; ASCII, LF."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
+class Leaf:
+    """A part that is no multipart, where all mail clients see it."""
+
     label: str
     span: Span
     """Header and body."""
+    head: Head
     signed: bool
     """Inside of a multipart/signed (RFC 1847)."""
 
@@ -51,43 +56,46 @@ def at_fault(verdict: Verdict, more: Collection[str] = ()) -> frozenset[str]:
 
 def without(message: bytes, labels: Collection[str], note: Note) -> bytes | None:
     """The message with a note in the place of each part of ``labels``; None: it cannot be done."""
-    try:
-        leaves = {leaf.label: leaf for leaf in _leaves(message)}
-    except (_DoubtfulError, Spent):
-        return None
-    if not labels or not set(labels) <= set(leaves):
+    found = leaves(message)
+    if found is None or not labels or not set(labels) <= {leaf.label for leaf in found}:
         return None
     pieces, at = [], 0
-    for leaf in sorted((leaves[label] for label in labels), key=lambda leaf: leaf.span.start):
+    for leaf in found:
+        if leaf.label not in labels:
+            continue
         text = note(leaf.label, leaf.signed).encode("ascii", "replace").replace(b"\n", b"\r\n")
         if leaf.span.start == 0:
             return _header(message, leaf) + b"\r\n" + text + b"\r\n"
-        pieces += [message[at : leaf.span.start], _PLAIN, b"\r\n", text]
+        pieces += [message[at : leaf.span.start], PLAIN, b"\r\n", text]
         at = leaf.span.end
     return b"".join((*pieces, message[at:]))
 
 
-def _header(message: bytes, leaf: _Leaf) -> bytes:
+def leaves(message: bytes) -> list[Leaf] | None:
+    """The parts of a message in their order; None: mail clients read it in more than one way."""
+    whole = Span(message, 0, len(message))
+    try:
+        return list(_entity(whole, "", "text/plain", 0, Budget(ScanSettings()), signed=False))
+    except (_DoubtfulError, Spent):
+        return None
+
+
+def _header(message: bytes, leaf: Leaf) -> bytes:
     """Of a message that is one part: all that does not describe that part."""
     (head,) = heads.read(message, 0, leaf.span.end, "text/plain", Budget(ScanSettings()))
     fields = message[: head.body].removesuffix(b"\r\n")
-    return _OWN_FIELD.sub(b"", fields) + b"MIME-Version: 1.0\r\n" + _PLAIN
-
-
-def _leaves(message: bytes) -> Iterator[_Leaf]:
-    whole = Span(message, 0, len(message))
-    yield from _entity(whole, "", "text/plain", 0, Budget(ScanSettings()), signed=False)
+    return OWN_FIELD.sub(b"", fields) + b"MIME-Version: 1.0\r\n" + PLAIN
 
 
 def _entity(
     span: Span, label: str, default_type: str, nesting: int, budget: Budget, *, signed: bool
-) -> Iterator[_Leaf]:
+) -> Iterator[Leaf]:
     read = heads.read(span.data, span.start, span.end, default_type, budget)
     if len(read) != 1 or nesting > _NESTING_MAX:
         raise _DoubtfulError
     (head,) = read
     if not head.type.value.startswith("multipart/"):
-        yield _Leaf(label or "1", span, signed)
+        yield Leaf(label or "1", span, head, signed)
         return
     if len(head.type.boundaries) != 1:
         raise _DoubtfulError

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 
-from mailward.rules import Action, Networks, Rule, WhenDown, networks
+from mailward.rules import CUTTING, Action, Networks, Rule, WhenDown, networks
 from mailward.settings.base import MIB, Positive, Section
 
 
@@ -56,7 +56,7 @@ class PolicySettings(Section):
     def changes_mail(self) -> bool:
         """Whether it may touch more than header fields: recipients, or the body."""
         table = (self.infected, self.suspicious, self.unscannable, self.clean)
-        return bool(self.rules) or Action.STRIP in table
+        return bool(self.rules) or not set(CUTTING).isdisjoint(table)
 
     @cached_property
     def internal_networks(self) -> Networks:

@@ -7,6 +7,7 @@ damaged file is read as far as it makes sense.
 import array
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -64,6 +65,7 @@ class CompoundFile:
         self._streams, root = _directory(entries)
         if root is None:
             raise DamagedError("its directory cannot be read")
+        self._root = root
         self._mini = self._chain(root.start, root.size)
 
     @property
@@ -77,6 +79,34 @@ class CompoundFile:
         if stream.size < self._mini_limit:
             return self._mini_chain(stream.start, size)
         return self._chain(stream.start, size)
+
+    def places(self, stream: Stream) -> Iterator[tuple[int, int]]:
+        """Where its content lies in the file: beginnings and sizes, as far as it makes sense."""
+        if stream.size >= self._mini_limit:
+            yield from self._sectors(stream.start, stream.size)
+            return
+        mini = [
+            (start + at, self._mini_sector)
+            for start, size in self._sectors(self._root.start, self._root.size)
+            for at in range(0, size - self._mini_sector + 1, self._mini_sector)
+        ]
+        number, size, left = stream.start, stream.size, len(self._mini_fat)
+        while number < len(mini) and size > 0 and left >= 0:
+            yield mini[number][0], min(size, self._mini_sector)
+            size -= self._mini_sector
+            left -= 1
+            number = self._mini_fat[number] if number < len(self._mini_fat) else _END
+
+    def _sectors(self, number: int, size: int) -> Iterator[tuple[int, int]]:
+        left = len(self._data) // self._sector + 1
+        while number < _MAX_SECTOR and size > 0 and left > 0:
+            start = (number + 1) * self._sector
+            here = min(size, self._sector, len(self._data) - start)
+            if here > 0:
+                yield start, here
+            size -= self._sector
+            left -= 1
+            number = self._fat[number] if number < len(self._fat) else _END
 
     def _read_fat(self, difat: int) -> "array.array[int]":
         first = self._data[_HEADER_BYTES - 4 * _DIFAT_IN_HEADER : _HEADER_BYTES]
