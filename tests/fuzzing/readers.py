@@ -299,6 +299,9 @@ PARSERS: dict[str, Parser] = {
     "dmg": _reader(lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
     "embedded": _reader(embedded.read, b"MZ"),
     "inno": _within(inno.read),
+    "hfs": _reader(
+        lambda data, name, budget: disk.read(bytes(1024) + b"H+\0\4" + data, name, budget)
+    ),
     "installer": _behind(_PROGRAM, embedded.read, 528),
     "installshield": _reader(installshield_cabinet.read, b"ISc("),
     "iso": _reader(iso.read),

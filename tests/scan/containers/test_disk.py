@@ -172,15 +172,35 @@ def dmg(image: bytes, kind: int = 0x80000005) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000008])
-def test_a_macos_image_is_put_together(unpack: Unpack, kind: int) -> None:
-    image = fat12(content=BIG[:3000])
+def test_a_file_in_a_macos_image(unpack: Unpack, kind: int) -> None:
+    [piece] = unpack(dmg(fat12(content=BIG[:3000]), kind))
+    assert isinstance(piece, Piece)
+    assert piece.data == BIG[:3000]
+
+
+@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000008])
+def test_what_is_in_a_macos_image_is_put_together(unpack: Unpack, kind: int) -> None:
+    image = b"no file system " + BIG[: 3 * 512 - 15]
     [piece] = unpack(dmg(image, kind))
     assert isinstance(piece, Piece)
     assert piece.data == image
 
 
+def test_a_piece_of_a_macos_image_that_is_damaged_is_told(unpack: Unpack) -> None:
+    whole = bytearray(dmg(fat12(content=BIG[:3000])))
+    whole[60:80] = bytes(20)
+    assert any(isinstance(one, Shut) for one in unpack(bytes(whole)))
+
+
+@pytest.mark.parametrize("image", [b"encrcdsa" + bytes(600), bytes(600) + b"cdsaencr"])
+def test_an_encrypted_macos_image_is_named(unpack: Unpack, image: bytes) -> None:
+    [shut] = unpack(image)
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.ENCRYPTED
+
+
 def test_a_macos_file_system_is_said_not_to_be_taken_apart(unpack: Unpack) -> None:
-    image = bytes(1024) + b"H+" + bytes(510) + EICAR.ljust(512, b"\0")
+    image = bytes(32) + b"NXSB" + bytes(1024 - 36) + EICAR.ljust(512, b"\0")
     piece, shut = unpack(dmg(image))
     assert isinstance(piece, Piece)
     assert EICAR in piece.data

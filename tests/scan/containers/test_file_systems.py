@@ -1,4 +1,4 @@
-"""File systems in disk images: exFAT, ext, SquashFS, each as small as can be; and damaged ones."""
+"""File systems: exFAT, ext, HFS+, SquashFS, each as small as can be; and damaged ones."""
 
 import lzma
 import random
@@ -110,6 +110,115 @@ def inode(mode: int, size: int, blocks: bytes, flags: int = 0) -> bytes:
     return (head + blocks.ljust(60, b"\0")).ljust(128, b"\0")
 
 
+def fork(size: int, *extents: tuple[int, int]) -> bytes:
+    flat = [number for extent in extents for number in extent]
+    return struct.pack(">QLL", size, 0, 0) + struct.pack(f">{len(flat)}L", *flat).ljust(64, b"\0")
+
+
+def node(kind: int, following: int, *records: bytes, size: int = 2048) -> bytes:
+    head = struct.pack(">LLbBHH", following, 0, kind, 1, len(records), 0)
+    places = [14 + sum(map(len, records[:number])) for number in range(len(records) + 1)]
+    end = struct.pack(f">{len(places)}H", *reversed(places))
+    body = head + b"".join(records)
+    return body.ljust(size - len(end), b"\0") + end
+
+
+def tree(*leaves: tuple[bytes, ...]) -> bytes:
+    header = struct.pack(">HLLLLHH", 1, 1, len(leaves), 1, len(leaves), 2048, 516)
+    nodes = [node(1, 0, header.ljust(106, b"\0"), bytes(128), bytes(256))]
+    for number, records in enumerate(leaves, 1):
+        nodes.append(node(-1, number + 1 if number < len(leaves) else 0, *records))
+    return b"".join(nodes)
+
+
+def hfs_key(above: int, name: str) -> bytes:
+    raw = struct.pack(">LH", above, len(name)) + name.encode("utf-16-be")
+    return struct.pack(">H", len(raw)) + raw
+
+
+def hfs_file(number: int, data: bytes, resources: bytes = fork(0), flags: int = 0) -> bytes:
+    head = struct.pack(">HHLL", 2, 0, 0, number).ljust(41, b"\0") + bytes([flags])
+    return head.ljust(88, b"\0") + data + resources
+
+
+def hfs_folder(number: int) -> bytes:
+    return struct.pack(">HHLL", 1, 0, 0, number).ljust(88, b"\0")
+
+
+def hfs(
+    files: dict[str, bytes] = FILES, *, kind: int = 0, packed: bytes = b"", resources: bytes = b""
+) -> bytes:
+    """Blocks of 512 bytes; the second file is in ten pieces, of which two are in the overflow.
+
+    With ``kind``: a third one, compressed by macOS in that way, with ``packed`` in the attribute.
+    """
+    eicar, content = files.values()
+    count = -(-len(content) // 512)
+    lengths = [1] * 9 + [count - 9]
+    blocks: list[bytes] = [b""] * 60
+    extents = []
+    for number, length in enumerate(lengths):
+        extents.append((len(blocks), length))
+        piece = content[number * 512 :][: length * 512]
+        blocks += [piece[at : at + 512] for at in range(0, length * 512, 512)] + [b"\xee" * 512]
+    flat = [number for extent in extents[8:] for number in extent]
+    overflow = struct.pack(">HBBLL", 10, 0, 0, 21, 8)
+    overflow += struct.pack(f">{len(flat)}L", *flat).ljust(64, b"\0")
+    packed_at = len(blocks)
+    blocks += [resources[at : at + 512] for at in range(0, len(resources), 512)]
+    more = fork(len(resources), (packed_at, -(-len(resources) // 512)))
+    third = hfs_key(2, "packed") + hfs_file(22, fork(0), more if resources else fork(0), 0x20)
+    catalog = tree(
+        (
+            hfs_key(1, "Volume") + hfs_folder(2),
+            hfs_key(2, "eicar.com") + hfs_file(20, fork(len(eicar), (50, 1))),
+        ),
+        (
+            hfs_key(2, "in") + hfs_folder(19),
+            *((third,) if kind else ()),
+            hfs_key(19, "content") + hfs_file(21, fork(len(content), *extents[:8])),
+        ),
+    )
+    name = "com.apple.decmpfs".encode("utf-16-be")
+    key = struct.pack(">HLLH", 0, 22, 0, 17) + name
+    value = struct.pack("<4sLQ", b"fpmc", kind, len(CONTENT)) + packed
+    record = (
+        struct.pack(">H", len(key)) + key + struct.pack(">LLLL", 0x10, 0, 0, len(value)) + value
+    )
+    attributes = tree((record + bytes(len(record) % 2),))
+    trees = [tree((overflow,)), catalog, attributes]
+    blocks[50] = eicar
+    places = [(4, 8), (12, 12), (24, 8)]
+    head = struct.pack(">2sHL", b"H+", 4, 0).ljust(40, b"\0") + struct.pack(">LL", 512, len(blocks))
+    head = head.ljust(192, b"\0")
+    for raw, place in zip(trees, places, strict=True):
+        head += fork(len(raw) if raw is not attributes or kind else 0, place)
+        for at in range(0, len(raw), 512):
+            blocks[place[0] + at // 512] = raw[at : at + 512]
+    blocks[2] = head
+    return b"".join(block.ljust(512, b"\0") for block in blocks)
+
+
+def hfs_wrapped() -> bytes:
+    """In a volume of HFS, which begins at block 16 with blocks of 1024 bytes."""
+    inner = hfs()
+    head = struct.pack(">2s18xLL2xH", b"BD", 1024, 0, 0)[:28] + struct.pack(">H", 16)
+    head = head.ljust(124, b"\0") + b"H+" + struct.pack(">HH", 3, len(inner) // 1024 + 1)
+    return (bytes(1024) + head).ljust(16 * 512 + 3 * 1024, b"\0") + inner
+
+
+def in_resources(*chunks: bytes) -> bytes:
+    """As compressed files of macOS are in their resources."""
+    at = 4 + 8 * len(chunks)
+    table = struct.pack("<L", len(chunks))
+    for chunk in chunks:
+        table += struct.pack("<LL", at, len(chunk))
+        at += len(chunk)
+    return (
+        struct.pack(">L", 256).ljust(256, b"\0") + struct.pack(">L", at) + table + b"".join(chunks)
+    )
+
+
 EICAR_INODE = inode(0x8000, len(EICAR), b"\x0c")
 
 PACKERS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
@@ -191,6 +300,8 @@ def squashfs(files: dict[str, bytes] = FILES, packer: str = "gzip") -> bytes:
 
 SYSTEMS: dict[str, Callable[[], bytes]] = {
     "exFAT": exfat,
+    "HFS+": hfs,
+    "HFS+ in HFS": hfs_wrapped,
     "ext2": lambda: ext(extents=False),
     "ext4": ext,
     **{f"SquashFS, {name}": lambda name=name: squashfs(packer=name) for name in PACKERS},  # type: ignore[misc]
@@ -208,6 +319,59 @@ def test_files_have_their_names(
     pieces = {one.name: one.data for one in found if isinstance(one, Piece)}
     pieces.pop("link", None)
     assert pieces == FILES
+
+
+@pytest.mark.parametrize(
+    ("kind", "packed", "resources"),
+    [
+        (3, zlib.compress(CONTENT[:1000]), b""),
+        (3, b"\xff" + CONTENT[:1000], b""),
+        (9, CONTENT[:1000], b""),
+        (4, b"", in_resources(zlib.compress(CONTENT))),
+        (4, b"", in_resources(b"\xff" + CONTENT)),
+    ],
+    ids=["attribute", "attribute, plain", "plain", "resources", "resources, plain"],
+)
+def test_a_file_that_macos_compressed(
+    unpack: Unpack, kind: int, packed: bytes, resources: bytes
+) -> None:
+    found = unpack(hfs(kind=kind, packed=packed, resources=resources))
+    [content] = [one.data for one in found if isinstance(one, Piece) and one.name == "packed"]
+    wanted = CONTENT if resources else CONTENT[:1000]
+    assert content == wanted
+    told = [one.name for one in found if isinstance(one, Shut)]
+    assert told == ([] if resources else ["packed"])  # it says that it is longer
+
+
+@pytest.mark.parametrize("kind", [7, 8, 11, 12, 99])
+def test_a_file_that_macos_compressed_otherwise_is_told(unpack: Unpack, kind: int) -> None:
+    shuts = [one for one in unpack(hfs(kind=kind, packed=b"a")) if isinstance(one, Shut)]
+    assert [(one.name, one.reason) for one in shuts] == [("packed", Reason.UNSUPPORTED)]
+
+
+def test_a_compressed_file_without_its_attribute_is_told(unpack: Unpack) -> None:
+    image = hfs(kind=3, packed=b"a").replace(b"fpmc", b"none")
+    shuts = [one for one in unpack(image) if isinstance(one, Shut)]
+    assert [(one.name, one.reason) for one in shuts] == [("packed", Reason.MALFORMED)]
+
+
+def test_partitions_of_an_apple_map(unpack: Unpack) -> None:
+    inner = hfs()
+    rows = [(1, 3, b"Apple_partition_map"), (4, len(inner) // 512, b"Apple_HFS")]
+    image = b"ER".ljust(512, b"\0")
+    for start, count, kind in rows:
+        row = struct.pack(">2sHLLL", b"PM", 0, 2, start, count).ljust(48, b"\0") + kind
+        image += row.ljust(512, b"\0")
+    found = unpack(image.ljust(4 * 512, b"\0") + inner)
+    assert {one.name: one.data for one in found if isinstance(one, Piece)} == FILES
+
+
+def test_nodes_that_lead_to_each_other_end(unpack: Unpack) -> None:
+    image = bytearray(hfs())
+    image[12 * 512 + 2 * 2048 : 12 * 512 + 2 * 2048 + 4] = (1).to_bytes(4, "big")
+    found = unpack(bytes(image))
+    assert [one.reason for one in found if isinstance(one, Shut)] == [Reason.MALFORMED]
+    assert sum(isinstance(one, Piece) for one in found) == 2
 
 
 def test_a_link_is_its_target(unpack: Unpack) -> None:
@@ -262,8 +426,14 @@ def test_any_damage_is_survived(unpack: Unpack, made: Callable[[], bytes]) -> No
 
 @pytest.mark.parametrize(
     "start",
-    [b"\xeb\x76\x90EXFAT   ", b"hsqs", bytes(1024) + ext()[1024:1136]],
-    ids=["exFAT", "SquashFS", "ext"],
+    [
+        b"\xeb\x76\x90EXFAT   ",
+        b"hsqs",
+        bytes(1024) + ext()[1024:1136],
+        bytes(1024) + hfs()[1024:1068],
+        bytes(1024) + b"BD".ljust(124, b"\0") + b"H+",
+    ],
+    ids=["exFAT", "SquashFS", "ext", "HFS+", "HFS"],
 )
 @pytest.mark.parametrize("filler", [b"\0", b"\xff"])
 def test_nothing_but_a_beginning_is_unscannable(
@@ -297,8 +467,8 @@ def program(name: str, package: str) -> str:
     return found
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(name="tree")
+def files_in_a_folder(tmp_path: Path) -> dict[str, bytes]:
     """A folder ``tree`` with what is returned."""
     numbers = random.Random(0)
     files = {
@@ -340,6 +510,19 @@ def test_images_of_mksquashfs(
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     found = unpack((tmp_path / "image").read_bytes())
     assert {one.name: one.data for one in found if isinstance(one, Piece)} == tree
+    assert not any(isinstance(one, Shut) for one in found)
+
+
+@pytest.mark.real
+def test_files_of_both_file_systems_of_a_hybrid_of_xorriso(
+    unpack: Unpack, tmp_path: Path, tree: dict[str, bytes]
+) -> None:
+    program("xorriso", "xorriso")
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-hfsplus", "-o", "image", "tree"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = unpack((tmp_path / "image").read_bytes())
+    apple = {one.name: one.data for one in found if isinstance(one, Piece) and one.label}
+    assert apple == tree
     assert not any(isinstance(one, Shut) for one in found)
 
 

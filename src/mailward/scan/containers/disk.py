@@ -30,6 +30,8 @@ def looks_like_disk(data: bytes) -> bool:
         return False
     if volumes.bare(Bytes(data)) is not None:
         return True
+    if volumes.has_apple_map(data[:2], data[512:514]):
+        return True
     return data[510:512] == b"\x55\xaa" and volumes.has_table(data[:_SECTOR])
 
 

@@ -1,11 +1,13 @@
-"""macOS disk images (UDIF): partitions in compressed pieces, each put together again.
+"""macOS disk images (UDIF): partitions in compressed pieces.
 
-What is in HFS+ or APFS is not taken apart: those file systems keep most files in one piece, so that
-content is found in the image; that their files are no parts of their own is said. Layout: J. Levin,
-"Demystifying the DMG file format".
+A file system that is known is read by place, unpacking the pieces that are asked for. Any other is
+put together and given as it is: most keep files in one piece, so that content is found in it; that
+its files are no parts of their own is said. Layout: J. Levin, "Demystifying the DMG file format".
 """
 
+import bisect
 import bz2
+import functools
 import plistlib
 import struct
 import zlib
@@ -13,7 +15,8 @@ from collections.abc import Callable, Iterator
 from xml.parsers.expat import ExpatError
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers.inflate import Decompressor, inflate, xz
+from mailward.scan.containers import volumes
+from mailward.scan.containers.inflate import ERRORS, Decompressor, inflate, xz
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -24,6 +27,9 @@ _TABLE_MAX_BYTES = 16 * 1024 * 1024
 _HEADER_BYTES = 204
 _CHUNK = struct.Struct(">L4xQQQQ")
 _ZEROS, _RAW, _IGNORED, _ADC = 0, 1, 2, 0x80000004
+_PIECE_MAX_BYTES = 16 * 1024 * 1024
+"""One that is unpacked by itself; usual ones have up to a MiB."""
+_KEPT = 4
 _COMMENT, _LAST = 0x7FFFFFFE, 0xFFFFFFFF
 
 
@@ -59,12 +65,20 @@ _PACKED: dict[int, Callable[[], Decompressor]] = {
 
 
 def looks_like_dmg(data: bytes) -> bool:
-    """By its trailer."""
-    return data[-_TRAILER_BYTES : 4 - _TRAILER_BYTES] == b"koly"
+    """By its trailer; encrypted ones by what they begin or end with."""
+    return data[-_TRAILER_BYTES : 4 - _TRAILER_BYTES] == b"koly" or _is_encrypted(data)
+
+
+def _is_encrypted(data: bytes) -> bool:
+    """The second release of the format, or the first."""
+    return data.startswith(b"encrcdsa") or data.endswith(b"cdsaencr")
 
 
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The partitions that hold something. Raises only Spent."""
+    if _is_encrypted(data):
+        yield Shut(Reason.ENCRYPTED, "encrypted macOS disk image")
+        return
     at, size = struct.unpack_from(">QQ", data, len(data) - _TRAILER_BYTES + 0xD8)
     try:
         if size > _TABLE_MAX_BYTES:
@@ -84,15 +98,73 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
         return
     for number, (name, table) in enumerate(partitions, 1):
         label = f"partition {number}"
+        pieces = _Pieces(data, table)
+        if volumes.opens(pieces):
+            yield from volumes.file_system(pieces, label, budget)
+            continue
         out = bytearray()
         shut = _partition(data, table, out, budget)
         if any(out):
             yield Piece(bytes(out), Role.MEMBER, name, label=label)
         if shut is not None:
             yield Shut(shut.reason, shut.detail, name, label)
-        if out.startswith((b"H+", b"HX", b"BD"), 1024) or out.startswith(b"NXSB", 32):
+        if out.startswith(b"BD", 1024) or out.startswith(b"NXSB", 32):
             why = "macOS disk image: its files are not taken apart"
             yield Shut(Reason.UNSUPPORTED, why, name, label)
+
+
+class _Pieces:
+    """A partition by place. A piece that is damaged is not there, nor is what is behind it."""
+
+    def __init__(self, data: bytes, table: bytes) -> None:
+        self._data = data
+        chunks = sorted(_chunks(table), key=lambda chunk: chunk[1])
+        self._chunks = [chunk for chunk in chunks if chunk[2]]
+        self._starts = [sector * _SECTOR for _, sector, _, _, _ in self._chunks]
+        self.size = max(
+            ((sector + count) * _SECTOR for _, sector, count, _, _ in self._chunks), default=0
+        )
+        self._unpacked = functools.lru_cache(_KEPT)(self._unpack)
+
+    def read(self, at: int, size: int) -> bytes:
+        """See ``Source``."""
+        out = bytearray()
+        size = max(0, min(size, self.size - at))
+        while len(out) < size:
+            place = at + len(out)
+            number = bisect.bisect_right(self._starts, place) - 1
+            if number < 0:
+                break
+            kind, sector, count, _, _ = self._chunks[number]
+            inside = place - sector * _SECTOR
+            wanted = min(size - len(out), count * _SECTOR - inside)
+            if wanted <= 0:
+                break
+            if kind in (_ZEROS, _IGNORED):
+                out += bytes(wanted)
+                continue
+            piece = self._unpacked(number)[inside : inside + wanted]
+            out += piece
+            if len(piece) < wanted:
+                break
+        return bytes(out)
+
+    def _unpack(self, number: int) -> bytes:
+        kind, _, count, at, size = self._chunks[number]
+        plain_bytes = count * _SECTOR
+        packed = self._data[at : at + size]
+        if kind == _RAW:
+            return packed[:plain_bytes]
+        if plain_bytes > _PIECE_MAX_BYTES:
+            return b""
+        if kind == _ADC:
+            out = bytearray()
+            _adc(packed, out, plain_bytes)
+            return bytes(out[:plain_bytes])
+        try:
+            return _PACKED[kind]().decompress(packed, plain_bytes)
+        except (KeyError, *ERRORS):
+            return b""
 
 
 def _partition(data: bytes, table: bytes, out: bytearray, budget: Budget) -> Shut | None:

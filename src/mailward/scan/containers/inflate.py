@@ -28,7 +28,7 @@ _TRUNCATED = Shut(Reason.MALFORMED, "truncated: the compressed data ends too ear
 _LZMA_MEMORY_BYTES = 256 * MIB
 """For its dictionary; `xz -9` asks for 65 MiB."""
 
-_ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
 """What the decompressors raise on damage (bz2: OSError)."""
 
 
@@ -171,7 +171,7 @@ def _attempt(
             if not more and not chunk and not decompressor.eof:
                 return Inflated(out.getvalue(), len(packed), _TRUNCATED)
         return Inflated(out.getvalue(), fed - len(decompressor.unused_data))
-    except _ERRORS as e:
+    except ERRORS as e:
         why = f"the compressed data is damaged: {e or type(e).__name__}"
         return Inflated(out.getvalue(), len(packed), Shut(Reason.MALFORMED, why), damaged=True)
 

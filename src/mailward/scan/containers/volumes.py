@@ -1,4 +1,4 @@
-"""From a disk to files: its partitions (MBR, GPT), and the file systems in them.
+"""From a disk to files: its partitions (MBR, GPT, Apple), and the file systems in them.
 
 What a partition holds that is none of these is said to be unscannable. Source: UEFI 2.10 chapter 5.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import exfat, ext, fat, ntfs, squashfs
+from mailward.scan.containers import exfat, ext, fat, hfs, iso, ntfs, squashfs
 from mailward.scan.containers.disk_source import Source, Window
 from mailward.scan.contents import Contents, Shut
 from mailward.scan.verdict import Reason
@@ -20,6 +20,8 @@ _PROTECTIVE = 0xEE
 _EXTENDED = (0x05, 0x0F, 0x85)
 _LOGICAL_MAX = 128
 _GPT_MAX = 128
+_APPLE_MAX = 64
+_APPLE_OWN = (b"Apple_partition_map", b"Apple_Driver", b"Apple_Free", b"Apple_Patches")
 
 Reader = Callable[[Source, str, Budget], Contents]
 
@@ -52,11 +54,23 @@ def _is_ntfs(source: Source) -> bool:
     return _boots(source) and source.read(3, 8) == b"NTFS    "
 
 
+_is_iso = _has(0x8001, b"CD001")
+
+
+def _read_iso(source: Source, label: str, budget: Budget) -> Contents:
+    room = budget.room()
+    yield from iso.read(source.read(0, min(room, source.size)), label, budget)
+    if source.size > room:
+        shut = budget.over_room(room)
+        yield Shut(shut.reason, shut.detail, label=label)
+
+
 BARE: tuple[FileSystem, ...] = (
     FileSystem(_is_fat, fat.read, "FAT"),
     FileSystem(_is_ntfs, ntfs.read, "NTFS"),
     FileSystem(_has(3, b"EXFAT   "), exfat.read, "exFAT"),
     FileSystem(ext.looks_like_ext, ext.read, "ext"),
+    FileSystem(hfs.looks_like_hfs, hfs.read, "HFS+"),
     FileSystem(_has(0, squashfs.MAGIC), squashfs.read, "SquashFS"),
     FileSystem(_has(0, *squashfs.STRANGE), None, "SquashFS of another byte order"),
 )
@@ -67,6 +81,7 @@ _PARTITIONED: tuple[FileSystem, ...] = (
     FileSystem(_has(3, b"-FVE-FS-"), None, "BitLocker", is_encrypted=True),
     FileSystem(_has(0, b"LUKS\xba\xbe"), None, "LUKS", is_encrypted=True),
     FileSystem(_has(3, b"ReFS\0\0\0\0"), None, "ReFS"),
+    FileSystem(_is_iso, _read_iso, "ISO 9660"),
     FileSystem(_has(0, b"XFSB"), None, "XFS"),
     FileSystem(_has(0x10040, b"_BHRfS_M"), None, "Btrfs"),
     FileSystem(_has(32, b"NXSB"), None, "APFS"),
@@ -84,19 +99,32 @@ def has_table(first: bytes) -> bool:
     return any(True for _ in _table(first)) and first[0] in (0x00, 0x33, 0xFA, 0xEB, 0xE9)
 
 
+def has_apple_map(first: bytes, second: bytes) -> bool:
+    """Whether two blocks begin as Apple's partition map."""
+    return first[:2] == b"ER" and second[:2] == b"PM"
+
+
 def read(source: Source, sector_bytes: int, budget: Budget) -> Contents:
     """The files of all partitions. Raises only Spent."""
     number = 0
+    is_iso = _is_iso(source)  # then what it holds besides is told by another reader
     for number, window in enumerate(_partitions(source, sector_bytes, budget), 1):
-        yield from file_system(window, f"partition {number}", budget)
+        if not is_iso or (_known(window) is not None and not _is_iso(window)):
+            yield from file_system(window, f"partition {number}", budget)
     first = source.read(0, sector_bytes)
     if not number and (any(first) or len(first) < min(sector_bytes, source.size)):
         yield Shut(Reason.UNSUPPORTED, "disk image: no partition that this release can open")
 
 
+def opens(source: Source) -> bool:
+    """Whether the files of this partition can be had."""
+    found = _known(source)
+    return found is not None and found.read is not None
+
+
 def file_system(source: Source, label: str, budget: Budget) -> Contents:
     """The files of one partition. Raises only Spent."""
-    found = next((known for known in _PARTITIONED if known.looks_so(source)), None)
+    found = _known(source)
     if found is not None and found.read is not None:
         yield from found.read(source, label, budget)
     elif found is not None and found.is_encrypted:
@@ -107,11 +135,19 @@ def file_system(source: Source, label: str, budget: Budget) -> Contents:
         yield Shut(Reason.UNSUPPORTED, why, label=label)
 
 
+def _known(source: Source) -> FileSystem | None:
+    return next((known for known in _PARTITIONED if known.looks_so(source)), None)
+
+
 def _partitions(source: Source, sector: int, budget: Budget) -> Iterator[Source]:
     if bare(source) is not None:
         yield source
         return
-    for kind, start, count in _table(source.read(0, 512)):
+    first = source.read(0, 512)
+    if has_apple_map(first, source.read(512, 2)):
+        yield from _apple(source)
+        return
+    for kind, start, count in _table(first):
         if kind == _PROTECTIVE:
             yield from _gpt(source, sector)
         elif kind in _EXTENDED:
@@ -128,6 +164,20 @@ def _table(first: bytes) -> Iterator[tuple[int, int, int]]:
         active, kind, start, count = _PARTITION.unpack_from(first, at)
         if kind and start and count and active in (0, 0x80):
             yield kind, start, count
+
+
+def _apple(source: Source) -> Iterator[Source]:
+    """An Apple partition map, in blocks of 512 bytes whatever it says (TN2166)."""
+    entries = 1
+    for number in range(1, _APPLE_MAX):
+        if number > entries:
+            return
+        raw = source.read(number * 512, 512)
+        if raw[:2] != b"PM":
+            return
+        entries, start, count = struct.unpack_from(">LLL", raw, 4)
+        if not raw[48:80].startswith(_APPLE_OWN):
+            yield Window(source, start * 512, count * 512)
 
 
 def _logical(source: Source, first: int, sector: int, budget: Budget) -> Iterator[Source]:
