@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from mailward.definitions.model import ShardKind
 from mailward.scan.budget import Budget
 from mailward.scan.engine import ScanTimeoutError, Source
@@ -30,13 +32,13 @@ from mailward.scan.engines.signatures import SignaturesEngine
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures import executable, extended, logical
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
-from mailward.scan.signatures.examples import programs
-from mailward.scan.signatures.examples.make import ImpossibleError, examples
-from mailward.scan.signatures.examples.regex_example import NoExampleError
 from mailward.scan.signatures.signature import Signature
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import Unopened
 from mailward.settings.scan import ScanSettings
+from tests.scan.signatures.examples import programs
+from tests.scan.signatures.examples.make import ImpossibleError, examples
+from tests.scan.signatures.examples.regex_example import NoExampleError
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data"
 TEST_FILES = Path("/usr/share/clamav-testfiles")

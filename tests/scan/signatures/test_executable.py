@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from mailward.scan.signatures.examples.programs import PE_HEADERS, elf, macho, pe
 from mailward.scan.signatures.executable import SECTIONS_MAX, Executable, parse, section_hashes
+from tests.scan.signatures.examples.programs import PE_HEADERS, elf, macho, pe
 
 
 def read(data: bytes) -> Executable:

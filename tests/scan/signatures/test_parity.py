@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import parity
-from mailward.scan.signatures.examples.make import examples
 from mailward.scan.signatures.expression import indices, parse
 from mailward.scan.signatures.signature import Signature
+from tests.scan.signatures.examples.make import examples
 
 pytestmark = [
     pytest.mark.real,

@@ -20,7 +20,7 @@ def example(source: str, flags: str, random_: random.Random) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # The only way to get at what Python's own compiler makes of an expression.
-            parsed = re._parser.parse(  # type: ignore[attr-defined]  # noqa: SLF001
+            parsed = re._parser.parse(  # type: ignore[attr-defined]
                 source, re.IGNORECASE if "i" in flags else 0
             )
         return _sequence(parsed, random_, {}).encode("latin-1")

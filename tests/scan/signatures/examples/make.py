@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 from mailward.scan.signatures import expression as logic
-from mailward.scan.signatures.examples import programs, regex_example
 from mailward.scan.signatures.filetype import Target
 from mailward.scan.signatures.offsets import Base, Offset
 from mailward.scan.signatures.pattern import (
@@ -28,6 +27,7 @@ from mailward.scan.signatures.pattern import (
     Skip,
 )
 from mailward.scan.signatures.signature import Body, Compare, Range, Regex, Signature
+from tests.scan.signatures.examples import programs, regex_example
 
 FILE_MAX_BYTES = 1 << 20
 _ENTRY = 0x1800

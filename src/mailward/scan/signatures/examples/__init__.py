@@ -1,1 +1,0 @@
-"""Files that a signature must match, made from the signature itself: for tests and comparisons."""
