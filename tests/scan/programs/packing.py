@@ -4,7 +4,7 @@ import lzma
 import struct
 
 from mailward.scan.programs import portable
-from mailward.scan.signatures.examples.programs import pe
+from tests.scan.signatures.examples.programs import pe
 
 METHODS = {"nrv2b": 2, "nrv2d": 5, "nrv2e": 8, "lzma": 14, "deflate": 15}
 

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
 from mailward.scan.contents import Found, Piece, Shut
-from mailward.scan.signatures.examples.programs import pe
 from mailward.scan.verdict import Reason
+from tests.scan.signatures.examples.programs import pe
 
 Look = Callable[..., list[Found]]
 

@@ -10,10 +10,10 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.programs import nrv, portable, upx
 from mailward.scan.signatures import executable
-from mailward.scan.signatures.examples.programs import pe
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
 from tests.scan.programs import packing
+from tests.scan.signatures.examples.programs import pe
 
 Look = Callable[..., list[Found]]
 

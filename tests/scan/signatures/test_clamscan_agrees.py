@@ -3,10 +3,12 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.scan.signatures.examples.programs import elf, pe, with_version
 from tests.scan.signatures.prepared import found, prepare
 
 pytestmark = pytest.mark.real
@@ -77,14 +79,51 @@ FILES = {
 }
 
 
-def clamscan(folder: Path, work: Path) -> dict[str, set[str]]:
+def wide(text: str) -> str:
+    return text.encode("utf-16-le").hex()
+
+
+PROGRAMS_LDB = f"""
+Key;Engine:51-255,Target:1;0;VI:{wide("CompanyName")}
+KeyAndMore;Engine:51-255,Target:1;0;VI:{wide("CompanyName")}0000????45
+KeyInCapitals;Engine:51-255,Target:1;0;VI:{wide("COMPANYNAME")}::i
+WithinKey;Engine:51-255,Target:1;0;VI:{wide("ompanyName")}
+Value;Engine:51-255,Target:1;0;VI:{wide("Evil Corp")}
+GapToValue;Engine:51-255,Target:1;0;VI:{wide("CompanyName")}{{0-8}}{wide("Evil")}
+GapToKey;Engine:51-255,Target:1;0;VI:{wide("CompanyName")}*{wide("FileVersion")}
+GapTooShort;Engine:51-255,Target:1;0;VI:{wide("CompanyName")}{{-9}}{wide("FileVersion")}
+Twice;Engine:51-255,Target:1;0>1;VI:{wide("CompanyName")}
+Anywhere;Engine:51-255,Target:1;0>1;{wide("CompanyName")}
+Shifted;Engine:51-255,Target:1;0;VI+2,5:{wide("CompanyName")}
+NoKey;Engine:51-255,Target:1;0=0&1;VI:{wide("CompanyName")};4d5a
+Elf;Engine:51-255,Target:6;0;VI:{wide("CompanyName")}
+Regex;Engine:81-255,Target:1;0&1;4d5a;VI:0/F.i.l.e.V/
+Handled;Engine:51-255,HandlerType:CL_TYPE_PDF,Target:0;0;68616e646c65
+HandledHere;Engine:51-255,HandlerType:CL_TYPE_MSEXE,Target:1;0;VI:{wide("FileVersion")}
+"""
+PROGRAMS_NDB = f"KeyOfNdb:1:VI:{wide('FileVersion')}\n"
+EVIL = [("CompanyName", "Evil Corp"), ("FileVersion", "1.2"), ("ProductName", "Evil Corp")]
+PROGRAMS = {
+    "keys": with_version(EVIL),
+    "keys_and_text": with_version(EVIL, bytes.fromhex(wide("CompanyName FileVersion"))),
+    "no_keys": pe((bytes.fromhex(wide("CompanyName Evil Corp")),)),
+    "as_value": with_version([("Any", "CompanyName"), ("Other", "FileVersion")]),
+    "twice": with_version([*EVIL, *EVIL]),
+    "broken": with_version(EVIL).replace(b"F\0i\0l\0e\0I", b"F\0i\0l\0x\0I"),
+    "elf": elf(bytes.fromhex(wide("CompanyName"))),
+    "handled": b"to handle otherwise",
+    "handled_program": pe((b"to handle otherwise",)),
+}
+
+
+def clamscan(folder: Path, work: Path, files: Mapping[str, bytes]) -> dict[str, set[str]]:
     (work / "files").mkdir()
-    for name, data in FILES.items():
+    for name, data in files.items():
         (work / "files" / name).write_bytes(data)
     command = ["clamscan", "-d", str(folder), "-z", "--no-summary", "-r", str(work / "files")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode in (0, 1), result.stderr
-    names: dict[str, set[str]] = {name: set() for name in FILES}
+    names: dict[str, set[str]] = {name: set() for name in files}
     for file, name in re.findall(r"/files/(\w+): (\S+?)(?:\.UNOFFICIAL)? FOUND", result.stdout):
         names[file].add(name)
     return names
@@ -98,7 +137,25 @@ def test_clamscan_finds_the_same(tmp_path: Path) -> None:
     (tmp_path / "set/b.ldb").write_text(ldb)
     detector, preparation = prepare(tmp_path, ndb=ndb, ldb=ldb)
     assert preparation.refused == ()
-    theirs = clamscan(tmp_path / "set", tmp_path)
+    theirs = clamscan(tmp_path / "set", tmp_path, FILES)
     assert set().union(*theirs.values()) >= {"Plain", "Both", "Pcre", "Wide", "WideWord"}
     ours = {name: found(detector, data) for name, data in FILES.items()}
     assert {name: ours[name] ^ theirs[name] for name in FILES if ours[name] != theirs[name]} == {}
+
+
+@pytest.mark.skipif(shutil.which("clamscan") is None, reason="clamscan is not installed")
+def test_clamscan_finds_the_same_in_version_information_and_what_is_handled_otherwise(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "set").mkdir()
+    ldb = PROGRAMS_LDB.lstrip()
+    (tmp_path / "set/a.ndb").write_text(PROGRAMS_NDB)
+    (tmp_path / "set/b.ldb").write_text(ldb)
+    detector, preparation = prepare(tmp_path, ndb=PROGRAMS_NDB, ldb=ldb)
+    assert (preparation.refused, preparation.unsupported) == ((), {})
+    theirs = clamscan(tmp_path / "set", tmp_path, PROGRAMS)
+    wanted = {line.split(";")[0] for line in ldb.split()} | {"KeyOfNdb"}
+    never = {"WithinKey", "Value", "GapToValue", "GapTooShort", "Elf"}
+    assert set().union(*theirs.values()) == wanted - never
+    ours = {name: found(detector, data) for name, data in PROGRAMS.items()}
+    assert {n: ours[n] ^ theirs[n] for n in PROGRAMS if ours[n] != theirs[n]} == {}

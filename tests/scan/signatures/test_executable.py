@@ -1,11 +1,10 @@
 import hashlib
 import random
-import struct
 
 import pytest
 
 from mailward.scan.signatures.executable import SECTIONS_MAX, Executable, parse, section_hashes
-from tests.scan.signatures.examples.programs import PE_HEADERS, elf, macho, pe
+from tests.scan.signatures.examples.programs import PE_HEADERS, elf, macho, pe, with_version
 
 
 def read(data: bytes) -> Executable:
@@ -88,23 +87,10 @@ def test_a_mach_o_program_begins_where_its_thread_does() -> None:
 
 
 def test_version_information_is_found_by_its_keys() -> None:
-    key = "CompanyName\0".encode("utf-16-le")
-    string = struct.pack("<HHH", 6 + len(key) + 2, 0, 1) + key
-    string += b"\0" * (-len(string) % 4)
-    table = struct.pack("<HHH", 24 + len(string), 0, 1) + "040904b0\0".encode("utf-16-le") + string
-    name = "StringFileInfo\0".encode("utf-16-le")
-    info = struct.pack("<HHH", 36 + len(table), 0, 1) + name + table
-    version = struct.pack("<HHH", 40 + len(info), 0, 0) + b"\0" * 34 + info
-
-    def directory(identifier: int, points_to: int) -> bytes:
-        return b"\0" * 12 + struct.pack("<HHII", 0, 1, identifier, points_to)
-
-    resources = directory(16, 0x80000018) + directory(1, 0x80000030) + directory(0, 0x48)
-    resources += struct.pack("<IIII", 0x2060, len(version), 0, 0)
-    resources = resources.ljust(0x60, b"\0") + version
-    data = bytearray(pe((b"code", resources)))
-    struct.pack_into("<II", data, 0x80 + 24 + 96 + 16, 0x2000, len(resources))
-    assert [bytes(data[at : at + len(key)]) for at in read(bytes(data)).version_info] == [key]
+    data = with_version([("CompanyName", "Anybody"), ("FileVersion", "1.2")])
+    found = read(data).version_info
+    assert [data[at : at + 8].decode("utf-16-le") for at in found] == ["Comp", "File"]
+    assert read(pe((b"CompanyName".hex().encode(),))).version_info == ()
 
 
 def test_hostile_headers_end_in_a_layout_or_none_and_never_in_an_error() -> None:

@@ -17,6 +17,7 @@ class Section:
 class Layout:
     entry_point: int | None
     sections: tuple[Section, ...]
+    version_info: tuple[int, ...] = ()
 
 
 PROGRAM = Layout(500, (Section(400, 200), Section(600, 0), Section(700, 300)))

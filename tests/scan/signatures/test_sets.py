@@ -79,7 +79,7 @@ def test_what_is_not_supported_is_counted_by_reason(tmp_path: Path) -> None:
     _, preparation = prepare(
         tmp_path,
         ldb="Icon;Engine:51-255,IconGroup1:X,Target:1;0;6162\nImage;Target:5;0;fuzzy_img#0011\n"
-        "Regex;Target:0;1;6162;0/(*NO_JIT)x/\nInfo;Target:1;0;VI:6162\n",
+        "Regex;Target:0;1;6162;0/(*NO_JIT)x/\nHandled;Target:1,HandlerType:CL_TYPE_ZIP;0;6162\n",
         cbc="ClamBCaf\nsecond line\n",
         idb="Icon:GROUP:X:00\n",
         crb="a\nb\n",
@@ -91,7 +91,7 @@ def test_what_is_not_supported_is_counted_by_reason(tmp_path: Path) -> None:
         "it looks at an icon": 1,
         "it compares images (fuzzy_img)": 1,
         "a regular expression that sets options of PCRE": 1,
-        "it looks at version information (VI)": 1,
+        "it has files of one target opened as another (HandlerType)": 1,
         "bytecode": 1,
         "icons (.idb)": 1,
         "certificates of programs (.crb)": 2,

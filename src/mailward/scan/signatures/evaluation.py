@@ -89,12 +89,20 @@ class BodyMatcher:
                 for needle, caseless in self._needles
             )
             return [at] if any(there) else _NOWHERE
+        if self._offset.base is Base.VERSION:
+            return self._find_in_version(subject)
         window = subject.window(self._offset)
         if window is None:
             return _NOWHERE
         if len(self._matchers) == 1:
             return self._matchers[0].places(subject, window, limit)
         return sorted({p for one in self._matchers for p in one.places(subject, window, limit)})
+
+    def _find_in_version(self, subject: Subject) -> list[int]:
+        if subject.layout is None or not subject.layout.version_info:
+            return _NOWHERE
+        keys = sorted(subject.layout.version_info)
+        return sorted({p for one in self._matchers for p in one.places_among(subject, keys)})
 
 
 _NOWHERE: list[int] = []

@@ -239,6 +239,11 @@ def _ooxml(data: bytes) -> str | None:
     return _OOXML[found.lastindex - 1] if found and found.lastindex else None
 
 
+def target_of(type_name: str) -> Target:
+    """Which signatures are for files of a type."""
+    return _TARGETS.get(type_name, Target.ANY)
+
+
 _BUILT_IN_TYPES = FileTypes()
 
 

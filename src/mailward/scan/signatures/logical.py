@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from mailward.scan.signatures import expression, offsets, pattern
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
 from mailward.scan.signatures.extended import read_target, require_level
+from mailward.scan.signatures.filetype import target_of
 from mailward.scan.signatures.signature import (
+    ANY_TARGET,
     Body,
     Macro,
     Range,
@@ -108,9 +110,11 @@ def _signature(
         require_level(str(levels.least), str(levels.most))
     if "IconGroup1" in attributes or "IconGroup2" in attributes:
         raise UnsupportedError("it looks at an icon")
-    if "HandlerType" in attributes:
-        _type(attributes["HandlerType"])
-        raise UnsupportedError("it has a file opened as another type (HandlerType)")
+    # ClamAV opens the file once more, as this type, and reports the signature if it matches there,
+    # too. What else it may find then is in a file that is infected already.
+    handler = _type(attributes["HandlerType"]) if "HandlerType" in attributes else ""
+    if handler and target not in (ANY_TARGET, target_of(handler)):
+        raise UnsupportedError("it has files of one target opened as another (HandlerType)")
     return Signature(
         name,
         target,
@@ -183,8 +187,6 @@ def _body(text: str) -> Body:
     if not colon or rest.startswith(":"):
         place, rest = offsets.ANYWHERE, text
     else:
-        if offset.startswith("VI"):
-            raise UnsupportedError("it looks at version information (VI)")
         place = offsets.parse(offset)
     modified = _MODIFIERS.fullmatch(rest)
     hexadecimal, modifiers = (modified[1], modified[2]) if modified else (rest, "")

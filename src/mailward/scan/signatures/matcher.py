@@ -5,7 +5,7 @@ segment before: time grows with the data and the number of segments, whatever th
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from mailward.scan.engine import ScanTimeoutError
@@ -49,6 +49,25 @@ class Matcher:
             starts = _following(segment, gap, ends, subject)
             before = segment
         return list(islice(starts, min(limit, PLACES_MAX)))
+
+    def places_among(self, subject: Subject, allowed: Sequence[int]) -> list[int]:
+        """As ``places``, where each segment begins at one of ``allowed`` (few, and sorted)."""
+        before, *others = self.segments
+        found = [at for at in allowed if _is_at(before, subject, at)]
+        for gap, segment in zip(self.pattern.gaps, others, strict=True):
+            ends = sorted({end for start in found for end in before.ends(subject, start)})
+            most = NUMBER_MAX if gap.most is None else gap.most
+            found = [
+                at
+                for at in allowed
+                if _in_reach(at, gap.least, most, ends) and _is_at(segment, subject, at)
+            ]
+            before = segment
+        return found
+
+
+def _is_at(segment: SegmentMatcher, subject: Subject, at: int) -> bool:
+    return next(segment.starts(subject, at, at), None) is not None
 
 
 def _following(

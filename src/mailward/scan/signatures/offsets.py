@@ -1,7 +1,11 @@
-"""Where in a file a pattern may begin: ``*``, ``n``, ``EOF-n``, ``EP+n``, ``S2+n``, ``SL+n``…
+"""Where in a file a pattern may begin: ``*``, ``n``, ``EOF-n``, ``EP+n``, ``S2+n``, ``VI``…
 
 The language is that of https://docs.clamav.net/manual/Signatures/ExtendedSignatures.html. Each but
 ``*`` may be followed by ``,n``: anywhere from there up to ``n`` bytes later.
+
+``VI`` is a key of a PE file's version information, as clamscan 1.4.6 takes it: whatever follows
+``VI`` means nothing, each segment of a pattern must begin at a key, and for regular expressions it
+is as good as ``*``.
 """
 
 import re
@@ -27,6 +31,7 @@ class Base(Enum):
     SECTION = "start of section"
     LAST_SECTION = "start of the last section"
     WITHIN_SECTION = "anywhere in section"
+    VERSION = "a key of the version information"
 
 
 class SectionOf(Protocol):
@@ -56,6 +61,11 @@ class Layout(Protocol):
         """In the order of the file's table."""
         ...
 
+    @property
+    def version_info(self) -> Sequence[int]:
+        """Where the keys of the version information are in the file."""
+        ...
+
 
 Window = tuple[int, int]
 """The first and the last place where a match may begin."""
@@ -76,11 +86,11 @@ class Offset:
     @property
     def needs_layout(self) -> bool:
         """Whether it means something in executables only."""
-        return self.base not in (Base.ANYWHERE, Base.START, Base.END)
+        return self.base not in (Base.ANYWHERE, Base.START, Base.END, Base.VERSION)
 
     def window(self, length: int, layout: Layout | None) -> Window | None:
         """Where it is in a file of this length; None if nowhere."""
-        if self.base is Base.ANYWHERE:
+        if self.base in (Base.ANYWHERE, Base.VERSION):
             return EVERYWHERE
         if self.base is Base.WITHIN_SECTION:
             section = _section(layout, self.section)
@@ -126,6 +136,8 @@ def parse(text: str) -> Offset:
     """Read an offset. Raises OffsetError."""
     if text == "*":
         return ANYWHERE
+    if text.startswith("VI"):
+        return Offset(Base.VERSION)
     read = _OFFSET.fullmatch(text)
     if read is None:
         raise OffsetError(f"not an offset: {text[:40]!r}")

@@ -139,6 +139,8 @@ def _offset(offset: Offset) -> str:
             return f", {-offset.number} bytes before the end{within}"
         case Base.WITHIN_SECTION:
             return f", anywhere in section {offset.section}"
+        case Base.VERSION:
+            return f", at {offset.base.value}"
     of = f" {offset.section}" if offset.base is Base.SECTION else ""
     return f", at the {offset.base.value}{of} {offset.number:+d}{within}"
 

@@ -38,6 +38,40 @@ def pe(
     )
 
 
+def with_version(strings: Sequence[tuple[str, str]], code: bytes = b"code") -> bytes:
+    """A PE file with version information: its keys and values, for one language."""
+    tables = [_block(key, _wide(value) + b"\0\0", words=len(value) + 1) for key, value in strings]
+    info = _block("StringFileInfo", children=[_block("040904b0", children=tables)])
+    fixed = struct.pack("<13I", 0xFEEF04BD, 0x10000, 0, 0, 0, 0, 0, 0x3F, 0, 4, 1, 0, 0)
+    version = _block("VS_VERSION_INFO", fixed, [info], words=len(fixed))
+    # Resources: of a type (16: versions), with a name, in a language.
+    resources = _directory(16, 0x80000018) + _directory(1, 0x80000030) + _directory(0x409, 0x48)
+    resources += struct.pack("<IIII", 0x2060, len(version), 0, 0)
+    resources = resources.ljust(0x60, b"\0") + version
+    data = bytearray(pe((code, resources)))
+    struct.pack_into("<II", data, 0x80 + 24 + 96 + 16, 0x2000, len(resources))
+    return bytes(data)
+
+
+def _wide(text: str) -> bytes:
+    return text.encode("utf-16-le")
+
+
+def _block(key: str, value: bytes = b"", children: Sequence[bytes] = (), words: int = 0) -> bytes:
+    body = _padded(bytes(6) + _wide(key) + b"\0\0") + value
+    for child in children:
+        body = _padded(body) + child
+    return struct.pack("<HHH", len(body), words, not children) + body[6:]
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def _directory(identifier: int, points_to: int) -> bytes:
+    return struct.pack("<12xHHII", 0, 1, identifier, points_to)
+
+
 def elf(content: bytes = b"code", *, entry: int = 0x8000100, wide: bool = False) -> bytes:
     """An ELF program of one segment that maps the file at 0x8000000, and two sections."""
     at = 0x100
