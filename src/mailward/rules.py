@@ -157,6 +157,10 @@ class When(BaseModel):
     """Decided for each recipient by itself."""
     client: tuple[str, ...] = ()
     """Networks: ``192.0.2.0/24``, ``2001:db8::/32``."""
+    helo: tuple[Pattern, ...] = ()
+    """What the client called itself."""
+    login: tuple[Pattern, ...] = ()
+    """Who authenticated at the mail server in front; ``?*`` is anybody who did."""
     direction: Literal["inbound", "outbound"] | None = None
     """Outbound comes from ``policy.internal``."""
     header: dict[Annotated[str, StringConstraints(pattern=r"^[!-9;-~]{1,100}$")], Pattern] = {}
@@ -226,6 +230,16 @@ class When(BaseModel):
     def recipients(self) -> Patterns:
         """``recipient``, compiled."""
         return Patterns(self.recipient)
+
+    @cached_property
+    def helos(self) -> Patterns:
+        """``helo``, compiled."""
+        return Patterns(self.helo)
+
+    @cached_property
+    def logins(self) -> Patterns:
+        """``login``, compiled."""
+        return Patterns(self.login)
 
     @cached_property
     def clients(self) -> "Networks":

@@ -1,6 +1,7 @@
 """Runs the dialogs beside this file: SMTP sessions as text. ``README.md`` explains the notation."""
 
 import asyncio
+import json
 import re
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -86,7 +87,9 @@ class Dialog:
     def _apply_settings(self) -> None:
         for _, line in self.lines:
             if setting := _SETTING.fullmatch(line):
-                self.sections[setting["section"]][setting["key"]] = setting["value"]
+                value = setting["value"]
+                value = json.loads(value) if value.startswith("[") else value
+                self.sections[setting["section"]][setting["key"]] = value
 
     def _apply_route(self, other: asyncio.Server) -> None:
         domains = [found["domain"] for _, line in self.lines if (found := _ROUTE.fullmatch(line))]

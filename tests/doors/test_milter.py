@@ -84,8 +84,8 @@ async def test_it_asks_for_as_little_as_possible(open_door: Open, path: str) -> 
         version, actions, steps = await server.negotiate()
     assert version == 6
     assert actions == 0x01 | 0x10  # add and change header fields
-    assert steps & 0x01 == 0  # the client's address is wanted
-    assert steps & (0x02 | 0x40 | 0x100 | 0x200) == 0x02 | 0x40 | 0x100 | 0x200
+    assert steps & 0x03 == 0  # the client's address and HELO name are wanted
+    assert steps & (0x40 | 0x100 | 0x200) == 0x40 | 0x100 | 0x200
     assert steps & 0xFF080 == 0xFF080  # nothing but the end of the message is answered
 
 
@@ -324,9 +324,10 @@ async def test_a_server_that_wants_an_answer_to_every_step_gets_it(
 ) -> None:
     await open_door()
     async with await Server.connect(path) as server:
-        assert await server.negotiate(version=2, actions=0x3F, steps=0x7F) == (2, 0x11, 0x42)
+        assert await server.negotiate(version=2, actions=0x3F, steps=0x7F) == (2, 0x11, 0x40)
         steps = [
             (b"C", strings(b"client.example") + b"4\0\x19" + strings(b"192.0.2.1")),
+            (b"H", strings(b"client.example")),
             (b"M", strings(b"<a@example.org>")),
             (b"R", strings(b"<b@example.org>")),
             (b"L", strings(b"Subject", b"hello")),

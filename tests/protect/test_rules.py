@@ -39,7 +39,8 @@ MESSAGE = (
     b"Authentication-Results: evil.example.org; spf=pass; dmarc=pass\r\n"
     b"SUBJECT: =?utf-8?q?Rechnung_f=C3=BCr?= Ann\r\nX-Empty:\r\n\r\nSubject: not this\r\n"
 )
-MAIL = Mail("ann@Example.org", ("bob@example.net", "eve@example.com"), "192.0.2.1", MESSAGE)
+TO = ("bob@example.net", "eve@example.com")
+MAIL = Mail("ann@Example.org", TO, "192.0.2.1", MESSAGE, "client.example", "ann")
 
 
 def settings(*rules: dict[str, Any], **others: Any) -> PolicySettings:
@@ -70,6 +71,8 @@ def rule(name: str = "r", action: str = "discard", **when: Any) -> dict[str, Any
         ({"larger_than_bytes": len(MESSAGE) - 1}, Verdict()),
         ({"sender": ["*@example.ORG"]}, Verdict()),
         ({"client": ["198.51.100.0/24", "192.0.2.0/24"]}, Verdict()),
+        ({"helo": ["client.*"]}, Verdict()),
+        ({"login": ["?*"]}, Verdict()),
         ({"direction": "inbound"}, Verdict()),
         ({"header": {"Subject": "Rechnung für*"}}, Verdict()),
         ({"authentication": {"spf": "fail", "dkim": "pass"}}, Verdict()),

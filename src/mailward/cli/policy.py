@@ -33,6 +33,8 @@ def try_out(
         list[str] | None, typer.Option(help="Envelope recipient; may be repeated.")
     ] = None,
     client: Annotated[str, typer.Option(help="Address that it comes from.")] = "",
+    helo: Annotated[str, typer.Option(help="What the client calls itself.")] = "",
+    login: Annotated[str, typer.Option(help="Who has authenticated.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Scan a message and tell what the policy would do with it. Nothing is sent or kept.
@@ -41,7 +43,9 @@ def try_out(
     """
     config = settings(ctx)
     content = _read(message, config.scan.max_message_bytes)
-    mail = Mail(sender, tuple(recipient or ("recipient@example.org",)), client, content)
+    mail = Mail(
+        sender, tuple(recipient or ("recipient@example.org",)), client, content, helo, login
+    )
     verdict = asyncio.run(_scan(config, content))
     if as_json:
         sys.stdout.write(json.dumps(_plain(verdict, config.policy, mail)) + "\n")

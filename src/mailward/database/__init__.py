@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from mailward.errors import ConfigError, TemporaryError
 from mailward.settings.protect import DatabaseSettings
 
-NEWEST = "0001"
+NEWEST = "0002"
 """The last of the migrations."""
 
 _BUSY_TIMEOUT_S = 10

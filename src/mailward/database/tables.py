@@ -30,6 +30,8 @@ EVENTS = Table(
     Column("queue_id", String(64), nullable=False),
     Column("message_id", Text, nullable=False),
     Column("client", Text, nullable=False),
+    Column("helo", Text, nullable=False, server_default=""),
+    Column("login", Text, nullable=False, server_default=""),
     Column("sender", Text, nullable=False),
     Column("recipients", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mailward.doors import headers
 from mailward.doors.judge import Judge
+from mailward.doors.origin import Origin
 from mailward.doors.outlet import Outlet
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
@@ -32,6 +33,7 @@ class Incoming:
     """A message as a client gave it."""
 
     trace: headers.Trace
+    origin: Origin
     envelope: Envelope
     """With the recipients that the next hop has accepted."""
     content: bytes
@@ -60,7 +62,7 @@ class Handover:
             else:
                 message = headers.received(incoming.trace) + headers.without_ours(incoming.content)
                 judged = await self.judge.judge(
-                    message, envelope, incoming.trace.client, incoming.content
+                    message, envelope, incoming.origin, incoming.content
                 )
                 reply = await Outlet(message, judged, envelope, self.quarantine, relay).act()
         except ScannerDownError as e:
@@ -74,7 +76,7 @@ class Handover:
             "smtp",
             envelope,
             judged,
-            client=incoming.trace.client,
+            origin=incoming.origin,
             content=incoming.content,
             size_bytes=len(incoming.content),
             answer=str(reply),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from mailward.definitions.model import Version
 from mailward.doors.cutter import Cut, Cutter
+from mailward.doors.origin import Origin
 from mailward.doors.scanning import Scans
 from mailward.errors import FormatError, ScannerDownError
 from mailward.protect import outbreak
@@ -51,14 +52,14 @@ class Judge:
     guard: Guard | None = None
 
     async def judge(
-        self, message: bytes, envelope: Envelope, client: str, carried: bytes = b""
+        self, message: bytes, envelope: Envelope, origin: Origin, carried: bytes = b""
     ) -> Judged:
-        """``client``: its IP address, empty if unknown. ``carried``: the message with the stamp
-        that it may have come with.
+        """``carried``: the message with the stamp that it may have come with.
 
         Raises ScannerDownError, unless the policy knows what to do without a scan.
         """
-        mail = Mail(envelope.sender, envelope.recipients, client, message)
+        sender, to = envelope.sender, envelope.recipients
+        mail = Mail(sender, to, origin.address, message, origin.helo, origin.login)
         vouched = self._vouched(carried, mail)
         if vouched is not None:
             return vouched

@@ -23,6 +23,7 @@ from mailward.doors.milter_wire import (
     State,
     Step,
 )
+from mailward.doors.origin import Origin
 from mailward.doors.reply import Reply
 from mailward.doors.told import Record, message_event, tell
 from mailward.errors import ScannerDownError, TemporaryError
@@ -38,8 +39,7 @@ _SEND_S = 60.0
 """For a server to read an answer."""
 
 _STEPS = (
-    Step.SMFIP_NOHELO
-    | Step.SMFIP_NOEOH
+    Step.SMFIP_NOEOH
     | Step.SMFIP_NOUNKNOWN
     | Step.SMFIP_NODATA
     | Step.SMFIP_NR_CONN
@@ -91,6 +91,7 @@ class Session:
         self._decoder = Decoder()
         self._steps = Step(0)
         self._client = ""
+        self._helo = b""
         self._message: Message | None = None
         self.closing = False
         """Set from outside: end after the message that is under way."""
@@ -140,6 +141,8 @@ class Session:
                 return
             case Command.SMFIC_CONNECT:
                 self._client = event.args[1].decode("ascii", "replace")
+            case Command.SMFIC_HELO:
+                self._helo = event.args[0]
             case Command.SMFIC_MAIL:
                 self._message = Message(
                     event.args[0],
@@ -214,18 +217,17 @@ class Session:
             "milter",
             envelope,
             judged,
-            client=self._client_address(),
+            origin=self._origin(),
             content=content,
             size_bytes=message.size_bytes,
             answer=told,
             ms=(time.perf_counter() - began) * 1000,
-            queue_id=self._decoder.macro(b"i").decode("ascii", "replace"),
         )
         tell(event, self._context.record, problem)
 
     async def _judged(self, content: bytes, carried: bytes, message: Message) -> Judged:
         judging = asyncio.ensure_future(
-            self._context.judge.judge(content, message.envelope(), self._client_address(), carried)
+            self._context.judge.judge(content, message.envelope(), self._origin(), carried)
         )
         try:
             while not (await asyncio.wait({judging}, timeout=_PROGRESS_S))[0]:
@@ -234,8 +236,13 @@ class Session:
         finally:
             judging.cancel()
 
-    def _client_address(self) -> str:
-        return self._client or path(self._decoder.macro(b"{client_addr}"))
+    def _origin(self) -> Origin:
+        return Origin(
+            self._client or path(self._decoder.macro(b"{client_addr}")),
+            path(self._helo),
+            path(self._decoder.macro(b"{auth_authen}")),
+            self._decoder.macro(b"i").decode("ascii", "replace"),
+        )
 
     async def _send(self, data: bytes) -> None:
         self._writer.write(data)

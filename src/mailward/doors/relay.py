@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from mailward.doors.commands import Mail
 from mailward.doors.next_hop import HopConnection
 from mailward.doors.next_hops import NextHops
+from mailward.doors.origin import Origin
 from mailward.doors.reply import Reply
 from mailward.doors.routes import Routes
 from mailward.errors import TemporaryError
@@ -64,6 +65,8 @@ class Relay:
         self._told = False
         """Whether the next hop has heard ``_mail``."""
         self._accepted: list[str] = []
+        self.origin: Origin | None = None
+        """Whom the next message comes from: next hops that offer XFORWARD are told."""
 
     async def extensions(self) -> Mapping[str, str]:
         """What the next hop offers."""
@@ -240,6 +243,9 @@ class Relay:
         parameters = [
             p for p in mail.parameters() if not p.startswith("SIZE=") or "SIZE" in hop.extensions
         ]
+        attributes = hop.extensions.get("XFORWARD", "")
+        if self.origin is not None and (said := self.origin.xforward(attributes)):
+            await hop.command(said)  # whatever it answers: the message matters more
         command = " ".join((f"MAIL FROM:<{mail.path}>", *parameters))
         return _sensible(await hop.command(command))
 

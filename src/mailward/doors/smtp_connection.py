@@ -78,6 +78,9 @@ class Connection(SMTP):
         self._settings = settings
         self._gate = gate
         self._client = ""
+        """The client's IP address, as far as somebody whom we believe has said it."""
+        self._peer = ""
+        """The same, but for XCLIENT: who is asked for what it may say."""
         self._admitted = False
         self._in_data = False
         self._our_turn = False
@@ -89,6 +92,7 @@ class Connection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the client in, or tell it at once to come back later."""
         self._client = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        self._peer = self._client
         refusal = self._gate.admit(self, self._client)
         if refusal is not None:
             stream = cast("asyncio.WriteTransport", transport)
@@ -114,11 +118,18 @@ class Connection(SMTP):
         own = said.command == V2_CMD.LOCAL
         if own or not isinstance(said.src_addr, IPv4Address | IPv6Address):  # UNKNOWN
             return True  # it speaks for itself: to see whether we are there, say
-        self._gate.leave(self, proxy)
-        self._client = str(said.src_addr)
-        refusal = self._gate.admit(self, self._client)
-        if refusal is None:
+        if self._becomes(str(said.src_addr)):
+            self._peer = self._client
             self._reset_timeout()
+            return True
+        return False
+
+    def _becomes(self, client: str) -> bool:
+        """Whether the session, which is another client's from now on, may go on."""
+        self._gate.leave(self, self._client)
+        self._client = client
+        refusal = self._gate.admit(self, client)
+        if refusal is None:
             return True
         self._admitted = False
         if self.transport is not None:

@@ -6,6 +6,7 @@ from its last one on it is as one that came with DATA, with the same rules for l
 the next hop gets it with DATA.
 """
 
+import asyncio
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from mailward.doors.commands import (
 )
 from mailward.doors.handover import HOP_DOWN, Handover, Incoming
 from mailward.doors.headers import Trace
+from mailward.doors.origin import XCLIENT, XFORWARD, Origin, Said
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
 from mailward.doors.routes import Routes
@@ -31,6 +33,7 @@ from mailward.doors.smtp_connection import CLOSING, Connection, Gate
 from mailward.doors.strict_reader import Data, StrictReader, smuggling_fault
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
+from mailward.rules import in_networks
 from mailward.settings.doors import SmtpSettings
 
 log = structlog.get_logger(__name__)
@@ -38,6 +41,7 @@ log = structlog.get_logger(__name__)
 _OK = Reply.of("250 2.0.0 OK")
 _TOO_LARGE = Reply.of("552 5.3.4 Message is larger than this server takes")
 _AFTER_BDAT = "503 5.5.1 Error: in the middle of BDAT"
+_NOT_YOU = "550 5.7.0 Error: insufficient authorization"
 _NO_MAIL = Reply.of("503 5.5.1 Error: need MAIL command")
 
 
@@ -73,6 +77,7 @@ class Session(Connection):
         self._certificate = certificate
         self._relay = Relay(routes, hostname)
         self._transaction: _Transaction | None = None
+        self._said = Said()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nothing that is under way is delivered, except what the next hop has whole already."""
@@ -111,6 +116,8 @@ class Session(Connection):
             "ENHANCEDSTATUSCODES",
             "CHUNKING",
             *(name for name in ("8BITMIME", "SMTPUTF8") if name in theirs),
+            *((f"XCLIENT {' '.join(XCLIENT)}",) if self._may_xclient else ()),
+            *((f"XFORWARD {' '.join(XFORWARD)}",) if self._may_xforward else ()),
             *(("STARTTLS",) if self._certificate is not None and not self.encrypted else ()),
         ]
         lines = [f"250-{offer}\r\n" for offer in offers[:-1]] + [f"250 {offers[-1]}\r\n"]
@@ -130,6 +137,25 @@ class Session(Connection):
         await self._abandon()
         await self._encrypt(self._certificate.context())
 
+    async def smtp_XCLIENT(self, arg: str | None) -> None:  # noqa: N802
+        """XCLIENT: the session is this client's from now on, and begins anew."""
+        self._require_outside_of_mail(allowed=self._may_xclient)
+        self._said.xclient(arg or "")
+        await self._abandon()
+        address = self._said.for_session.get("ADDR")
+        if address and not self._becomes(address):
+            raise asyncio.CancelledError
+        if self.session is not None:
+            self.session.extended_smtp = False
+            self.session.host_name = None
+        await self.push(f"220 {self.hostname} {self.__ident__}")
+
+    async def smtp_XFORWARD(self, arg: str | None) -> None:  # noqa: N802
+        """XFORWARD: whom the next message comes from."""
+        self._require_outside_of_mail(allowed=self._may_xforward)
+        self._said.xforward(arg or "")
+        await self._answer(_OK)
+
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         """MAIL FROM, answered by the next hop."""
         if await self.check_helo_needed():
@@ -144,6 +170,7 @@ class Session(Connection):
             return
         try:
             with self._client_waits():
+                self._relay.origin = self._origin()
                 reply = await self._relay.mail(mail)
         except TemporaryError as e:
             log.warning("next hop down", client=self._client, sender=mail.path, problem=str(e))
@@ -269,7 +296,27 @@ class Session(Connection):
         ours = self._settings.max_message_bytes
         return min(ours, int(theirs[:20])) if re.fullmatch("0*[1-9][0-9]*", theirs) else ours
 
+    @property
+    def _may_xclient(self) -> bool:
+        return in_networks(self._peer, self._settings.xclient_networks)
+
+    @property
+    def _may_xforward(self) -> bool:
+        return in_networks(self._peer, self._settings.xforward_networks)
+
+    def _require_outside_of_mail(self, *, allowed: bool) -> None:
+        if not allowed:
+            raise BadCommandError(_NOT_YOU)
+        if self._transaction is not None:
+            raise BadCommandError("503 5.5.1 Error: MAIL transaction in progress")
+
+    def _origin(self) -> Origin:
+        helo = (self.session.host_name or "") if self.session is not None else ""
+        return self._said.origin(self._client, helo)
+
     async def _abandon(self) -> None:
+        if self._transaction is not None:
+            self._said.for_message = None
         self._transaction = None
         with self._client_waits():
             await self._relay.reset()
@@ -277,6 +324,7 @@ class Session(Connection):
     async def _conclude(self, transaction: _Transaction, data: Data) -> None:
         with self._client_waits():
             reply = await self._settle(transaction, data)
+        self._said.for_message = None
         await self._answer(reply)
         if self._gate.closing:
             await self._hang_up(CLOSING)
@@ -287,19 +335,17 @@ class Session(Connection):
             log.info("message refused", client=self._client, reply=str(fault))
             await self._relay.reset()
             return fault
-        mail = transaction.mail
+        mail, origin = transaction.mail, self._origin()
         envelope = Envelope(mail.path, tuple(transaction.recipients), mail.smtputf8)
-        return await self._handover.take(
-            Incoming(self._trace(mail), envelope, data.content), self._relay
-        )
+        incoming = Incoming(self._trace(mail, origin), origin, envelope, data.content)
+        return await self._handover.take(incoming, self._relay)
 
-    def _trace(self, mail: Mail) -> Trace:
+    def _trace(self, mail: Mail, origin: Origin) -> Trace:
         extended = self.session is not None and self.session.extended_smtp
-        helo = (self.session.host_name or "") if self.session is not None else ""
         protocol = "UTF8SMTP" if mail.smtputf8 else "ESMTP" if extended else "SMTP"
         return Trace(
-            client=self._client,
-            helo=helo,
+            client=origin.address,
+            helo=origin.helo,
             hostname=self.hostname,
             protocol=protocol + "S" if self.encrypted else protocol,
             id=secrets.token_hex(8),

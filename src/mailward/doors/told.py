@@ -6,6 +6,7 @@ from dataclasses import asdict
 import structlog
 
 from mailward.doors.judge import Judged
+from mailward.doors.origin import Origin
 from mailward.protect.events import Event
 from mailward.protect.held import Envelope
 from mailward.protect.mail import mail_text
@@ -25,13 +26,12 @@ def message_event(
     envelope: Envelope,
     judged: Judged | None,
     *,
-    client: str,
+    origin: Origin,
     content: bytes,
     size_bytes: int,
     answer: str,
     ms: float,
     trace_id: str = "",
-    queue_id: str = "",
 ) -> Event:
     """``judged``: None if it came to nothing. ``content``: as far as the door has it."""
     verdict = judged.verdict if judged is not None else None
@@ -40,9 +40,11 @@ def message_event(
         event="message",
         door=door,
         trace_id=trace_id,
-        queue_id=queue_id,
+        queue_id=origin.queue_id,
         message_id=mail_text(content, "message-id"),
-        client=client,
+        client=origin.address,
+        helo=origin.helo,
+        login=origin.login,
         sender=envelope.sender,
         recipients=envelope.recipients,
         size_bytes=size_bytes,

@@ -42,7 +42,7 @@ class EventRows:
         if text:
             columns = (
                 EVENTS.c.sender, EVENTS.c.recipients, EVENTS.c.client, EVENTS.c.message_id,
-                EVENTS.c.trace_id, EVENTS.c.queue_id, EVENTS.c.risks, EVENTS.c.rule,
+                EVENTS.c.trace_id, EVENTS.c.queue_id, EVENTS.c.risks, EVENTS.c.rule, EVENTS.c.login,
             )  # fmt: skip
             found = (column.icontains(text, autoescape=True) for column in columns)
             query = query.where(or_(*found))

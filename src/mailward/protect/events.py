@@ -59,6 +59,11 @@ class Event:
     """The mail server's, where a door knows it."""
     message_id: str = ""
     client: str = ""
+    """IP address."""
+    helo: str = ""
+    """What the client called itself."""
+    login: str = ""
+    """Who authenticated at the mail server in front, where a door knows it."""
     sender: str = ""
     recipients: tuple[str, ...] = ()
     size_bytes: int = 0

@@ -27,6 +27,10 @@ class Mail:
     client: str
     """IP address; empty if the door does not know it."""
     content: bytes
+    helo: str = ""
+    """What the client called itself."""
+    login: str = ""
+    """Who authenticated at the mail server in front; empty: nobody, or the door does not know."""
 
     def comes_from(self, networks: Networks) -> bool:
         """Whether the client is in one of ``networks``; an unknown client is in none."""

@@ -185,6 +185,14 @@ def _client(when: When, _verdict: Verdict, _settings: PolicySettings, mail: Mail
     return mail.comes_from(when.clients)
 
 
+def _helo(when: When, _verdict: Verdict, _settings: PolicySettings, mail: Mail) -> bool:
+    return when.helos.fit(mail.helo)
+
+
+def _login(when: When, _verdict: Verdict, _settings: PolicySettings, mail: Mail) -> bool:
+    return when.logins.fit(mail.login)
+
+
 def _direction(when: When, _verdict: Verdict, settings: PolicySettings, mail: Mail) -> bool:
     outbound = mail.comes_from(settings.internal_networks)
     return outbound == (when.direction == "outbound")
@@ -215,6 +223,8 @@ _CONDITIONS: dict[str, _Holds] = {
     "sender": _sender,
     "recipient": _recipient,
     "client": _client,
+    "helo": _helo,
+    "login": _login,
     "direction": _direction,
     "header": _header,
     "authentication": _authentication,

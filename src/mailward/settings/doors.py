@@ -78,6 +78,15 @@ class SmtpSettings(Section):
         description="networks of load balancers whose connections begin with the PROXY protocol "
         "(version 1 or 2), which says who the client is",
     )
+    xclient: tuple[str, ...] = Field(
+        (),
+        description="networks of mail servers and test programs whose XCLIENT says who the client "
+        "of a session is",
+    )
+    xforward: tuple[str, ...] = Field(
+        (),
+        description="networks of mail servers whose XFORWARD says who a message comes from",
+    )
     tls_certificate: Path | None = Field(
         None, description="certificates (PEM), ours first: offers STARTTLS; read again when changed"
     )
@@ -120,7 +129,7 @@ class SmtpSettings(Section):
             known.add(name)
         return routes
 
-    @field_validator("proxies")
+    @field_validator("proxies", "xclient", "xforward")
     @classmethod
     def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         networks(texts)
@@ -130,6 +139,16 @@ class SmtpSettings(Section):
     def proxy_networks(self) -> Networks:
         """``proxies``, parsed."""
         return networks(self.proxies)
+
+    @cached_property
+    def xclient_networks(self) -> Networks:
+        """``xclient``, parsed."""
+        return networks(self.xclient)
+
+    @cached_property
+    def xforward_networks(self) -> Networks:
+        """``xforward``, parsed."""
+        return networks(self.xforward)
 
 
 class ClamdUnscannable(Section):
