@@ -10,6 +10,7 @@ from mailward.protect import strip
 from mailward.scan import encodings, marks, message
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import (
+    ace,
     arj,
     autoit,
     autoit_text,
@@ -128,6 +129,21 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
         head = struct.pack("<8sLLLL16sHHL", b"MSWIM", 208, 0xD00, flags, chunk_bytes, b"", 1, 1, 1)
         head += struct.pack("<QQQ", len(table), 208, len(table))
         return wim.read(head.ljust(208, b"\0") + table + data, name, budget)
+
+    return _reader(read)
+
+
+def _ace(method: int) -> Parser:
+    """One file, packed in one way, that the bytes are; checksums of headers are right."""
+
+    def header(kind: int, flags: int, fields: bytes) -> bytes:
+        body = struct.pack("<BH", kind, flags) + fields
+        return struct.pack("<HH", ~zlib.crc32(body) & 0xFFFF, len(body)) + body
+
+    def read(data: bytes, name: str, budget: Budget) -> Contents:
+        fields = struct.pack("<LLLLLBBHHHc", len(data), 1 << 30, 0, 0, 0, method, 3, 10, 0, 1, b"a")
+        archive = header(0, 0, b"**ACE**" + bytes(16)) + header(1, 1, fields) + data
+        return ace.read(archive, name, budget)
 
     return _reader(read)
 
@@ -282,6 +298,9 @@ PARSERS: dict[str, Parser] = {
     "strip": _strip,
     "apple": _reader(applefile.read, b"\0\x05\x16\x07\0\x02\0\0"),
     "cms": _reader(cms.read),
+    "ace": _reader(ace.read),
+    "ace-1": _ace(1),
+    "ace-2": _ace(2),
     "7z": _reader(sevenzip.read, b"7z\xbc\xaf\x27\x1c"),
     "7z-header": _reader(_seven_zip_header),
     "ar": _libarchive(libarchive.AR, b"!<arch>\n"),

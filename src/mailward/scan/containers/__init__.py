@@ -12,6 +12,7 @@ from itertools import chain
 from mailward.scan import marks
 from mailward.scan.budget import Budget
 from mailward.scan.containers import (
+    ace,
     arj,
     chm,
     disk,
@@ -64,6 +65,7 @@ _AT_START: tuple[Format, ...] = (
     _libarchive(rb"!<arch>\n", libarchive.AR),
     _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
     _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
+    (ace.STARTS, "ACE archive", ace.read),
     (arj.STARTS, "ARJ archive", arj.read),
     (chm.STARTS, "compiled HTML help", chm.read),
     (installshield_cabinet.STARTS, "InstallShield cabinet", installshield_cabinet.read),

@@ -8,7 +8,7 @@ import re
 
 from mailward.scan import programs
 from mailward.scan.budget import Budget
-from mailward.scan.containers import autoit, inno, installshield, installshield_cabinet, nsis
+from mailward.scan.containers import ace, autoit, inno, installshield, installshield_cabinet, nsis
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -55,6 +55,9 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
                 budget.check_time()
                 yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.{kind}")
             at = data.find(magic, at + 1, end)
+    at = data.find(ace.MAGIC, ace.MAGIC_AT + 1, end) - ace.MAGIC_AT
+    if at > 0 and ace.looks_so(data, at):
+        yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.ace")
     if shield is not None:
         yield from installshield.read(data, shield, budget)
     else:

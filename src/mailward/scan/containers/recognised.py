@@ -12,7 +12,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"\x89LZO\0\r\n\x1a\n", "lzop'ed file"),
     (rb"egg!|ALZ\x01", "ALZip archive"),
     (rb"EGGA", "EGG archive"),
-    (rb".{7}\*\*ACE\*\*", "ACE archive"),
     (rb".{20}\xdc\xa7\xc4\xfd", "ZOO archive"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
