@@ -329,6 +329,7 @@ PARSERS: dict[str, Parser] = {
     "lnk": _reader(shortcut.read),
     "lz4": _libarchive(libarchive.LZ4, b"\x04\x22\x4d\x18"),
     "nsis": _reader(lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
+    "ntfs": _reader(disk.read, b"\xebR\x90NTFS    "),
     "onenote": _reader(onenote.read),
     "program": _reader(lambda data, _, budget: read_program(data, budget), b"MZ"),
     "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),

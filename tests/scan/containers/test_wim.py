@@ -96,11 +96,11 @@ def lzx_stored(plain: bytes) -> bytes:
     return words.done() + struct.pack("<LLL", 1, 1, 1) + plain + bytes(len(plain) % 2)
 
 
-def packed(plain: bytes, pack: Packer) -> bytes:
+def packed(plain: bytes, pack: Packer, size: int = CHUNK) -> bytes:
     """In chunks, behind the table of where they end."""
     chunks = []
-    for at in range(0, len(plain), CHUNK):
-        chunk = plain[at : at + CHUNK]
+    for at in range(0, len(plain), size):
+        chunk = plain[at : at + size]
         small = pack(chunk)
         chunks.append(small if len(small) < len(chunk) else chunk)
     ends = [sum(map(len, chunks[: number + 1])) for number in range(len(chunks) - 1)]

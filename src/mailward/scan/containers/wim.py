@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import lzx, xpress
+from mailward.scan.containers import wim_chunks as chunks
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -18,12 +18,11 @@ from mailward.scan.verdict import Reason
 STARTS = rb"MSWIM\0\0\0"
 
 _XPRESS, _LZX, _LZMS = 1 << 17, 1 << 18, 1 << 19
+_UNPACK: dict[int, chunks.Packing] = {_XPRESS: "XPRESS", _LZX: "LZX"}
 _METADATA, _PACKED, _SOLID = 2, 4, 16
 _RESOURCE = struct.Struct("<QQQ")
 _ENTRY_BYTES, _ENTRIES_MAX = 50, 100_000
 _TABLE_AT = 48
-_CHUNK_BITS = {_XPRESS: range(12, 17), _LZX: range(15, 22)}
-"""Sizes of chunks, as powers of two."""
 _METADATA_MAX_BYTES = 32 << 20
 _NAME = struct.Struct("<HHH")
 _DENTRY_BYTES, _STREAM_BYTES = 102, 38
@@ -51,14 +50,14 @@ class _Entry:
 class _Image:
     data: bytes
     packing: int
-    chunk_bits: int
+    method: chunks.Method
     part: int
 
     def opens(self, resource: _Resource) -> bool:
         """Whether it is packed in a way that is understood, if it is."""
         if resource.flags & _SOLID:
             return False
-        return not resource.flags & _PACKED or self.chunk_bits in _CHUNK_BITS.get(self.packing, ())
+        return not resource.flags & _PACKED or self.method.is_known
 
 
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
@@ -103,7 +102,8 @@ def _image(data: bytes) -> _Image:
     flags, chunk_bytes = struct.unpack_from("<LL", data, 16)
     part = struct.unpack_from("<H", data, 40)[0]
     packing = flags & (_XPRESS | _LZX | _LZMS)
-    return _Image(data, packing, (chunk_bytes or 1 << 15).bit_length() - 1, part)
+    bits = (chunk_bytes or 1 << 15).bit_length() - 1
+    return _Image(data, packing, chunks.Method(_UNPACK.get(packing, ""), bits), part)
 
 
 def _resource(data: bytes, at: int) -> _Resource:
@@ -121,51 +121,14 @@ def _content(
     image: _Image, resource: _Resource, limit: int, budget: Budget
 ) -> tuple[bytes, Shut | None]:
     """At most so many bytes, and why they are not all. Raises only Spent."""
-    if not resource.flags & _PACKED:
-        content = image.data[resource.at : resource.at + min(resource.packed_bytes, limit + 1)]
-        if len(content) < min(resource.packed_bytes, limit):
-            return content, Shut(Reason.MALFORMED, "truncated: it ends behind the image")
-        shut = budget.over_room(limit) if len(content) > limit else None
-        return content[:limit], shut
-    out = bytearray()
-    try:
-        for packed, size in _chunks(image, resource):
-            budget.check_time()
-            if len(packed) == size:
-                out += packed
-            elif image.packing == _XPRESS and image.chunk_bits in _CHUNK_BITS[_XPRESS]:
-                out += xpress.unpack(packed, size)
-            elif image.packing == _LZX and image.chunk_bits in _CHUNK_BITS[_LZX]:
-                out += lzx.unpack(packed, size, image.chunk_bits)
-            else:
-                raise ValueError("packed in a way that is not known")
-            if len(out) > limit:
-                return bytes(out[:limit]), budget.over_room(limit)
-            if budget.is_bomb(len(out), resource.packed_bytes):
-                return bytes(out), budget.bomb()
-    except (lzx.DamagedError, ValueError, IndexError, struct.error, OverflowError):
-        return bytes(out), Shut(Reason.MALFORMED, "truncated or damaged")
-    return bytes(out), None
-
-
-def _chunks(image: _Image, resource: _Resource) -> Iterator[tuple[bytes, int]]:
-    """Each packed, and its size once unpacked. Raises struct.error, OverflowError, ValueError."""
-    chunk_bytes = 1 << image.chunk_bits
-    count = -(-resource.size // chunk_bytes)
-    width = 4 if resource.size < 1 << 32 else 8
-    first = resource.at + width * max(count - 1, 0)
-    begins = 0
-    for number in range(count):
-        ends = resource.packed_bytes - (first - resource.at)
-        if number < count - 1:
-            form, at = "<L" if width == 4 else "<Q", resource.at + width * number
-            ends = struct.unpack_from(form, image.data, at)[0]
-        size = min(chunk_bytes, resource.size - number * chunk_bytes)
-        packed = image.data[first + begins : first + ends]
-        if not 0 < ends - begins <= size or len(packed) < ends - begins:
-            raise ValueError("a chunk that cannot be")
-        yield packed, size
-        begins = ends
+    if resource.flags & _PACKED:
+        packed = image.data[resource.at : resource.at + resource.packed_bytes]
+        return chunks.unpack(packed, resource.size, image.method, limit, budget)
+    content = image.data[resource.at : resource.at + min(resource.packed_bytes, limit + 1)]
+    if len(content) < min(resource.packed_bytes, limit):
+        return content, Shut(Reason.MALFORMED, "truncated: it ends behind the image")
+    shut = budget.over_room(limit) if len(content) > limit else None
+    return content[:limit], shut
 
 
 def _read_names(metadata: bytes, names: dict[bytes, str], budget: Budget) -> None:
