@@ -171,7 +171,7 @@ class Service:
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
-        self._guard = Guard(doubt_book(config), store(config), config.scan)
+        self.guard = Guard(doubt_book(config), store(config), config.scan)
         self._make_doors(config)
         self._parts = AsyncExitStack()
         self._retiring: dict[asyncio.Task[None], Door] = {}
@@ -186,7 +186,7 @@ class Service:
             )
         record = self.events.record
         held, vouch = self.quarantine, stamps(config)
-        guard = self._guard
+        guard = self.guard
         self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch, guard)
         self.milter = MilterDoor(
             config.milter, config.policy, self.pool, held, record, vouch, guard
@@ -277,6 +277,7 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
         )
     scanning: ScanPool | None = None
     record: Record = unrecorded
+    guard: Guard | None = None
     async with AsyncExitStack() as parts:
         if updates is not None:
             parts.enter_context(updater.hold(config.definitions_dir))
@@ -295,9 +296,9 @@ async def run(config: Config, only: Only | None, reload: Callable[[], Config]) -
             if config.update.role is Role.UPDATER:
                 watch = Watch(config.update, store(config), scanning)
                 parts.callback(asyncio.create_task(watch.run(), name="watch").cancel)
-            record = service.events.record
+            record, guard = service.events.record, service.guard
         if only is not Only.DOORS:
-            await parts.enter_async_context(telling(config, scanning, record))
+            await parts.enter_async_context(telling(config, scanning, record, guard))
         if only is Only.DOORS:
             log.info("the console, alerts and updates are another process's")
         elif config.update.role is Role.READER:
@@ -340,7 +341,10 @@ async def _renew(service: Service | None, reload: Callable[[], Config]) -> None:
 
 @asynccontextmanager
 async def telling(
-    config: Config, scanning: ScanPool | None, record: Record = unrecorded
+    config: Config,
+    scanning: ScanPool | None,
+    record: Record = unrecorded,
+    guard: Guard | None = None,
 ) -> AsyncIterator[None]:
     """Alerts, and the console for those that ask."""
     # Not for every command: web server and metrics take longer to import than most commands run.
@@ -369,7 +373,9 @@ async def telling(
         config.console,
         lambda: health.gather(config, store(config), scanning, service.ask(), datetime.now(UTC)),
         metrics.render,
-        HttpScan(config.http, scanning, record).routes if config.http.enabled and scanning else (),
+        HttpScan(config.http, scanning, record, guard).routes
+        if config.http.enabled and scanning
+        else (),
     )
     if config.console.enabled:
         await listener.start()

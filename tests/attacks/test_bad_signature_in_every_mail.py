@@ -8,25 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from mailward.console.health import Health
+from mailward.console.listener import Listener
 from mailward.definitions.store import Store
 from mailward.definitions.testing import sample_set, sample_trial, stage
 from mailward.doors.clamd import ClamdDoor
+from mailward.doors.http_scan import HttpScan
 from mailward.doors.milter import MilterDoor
 from mailward.protect.doubts import DoubtBook
+from mailward.protect.events import Event
 from mailward.protect.guard import Guard
 from mailward.protect.outbreak import HITS_MIN
 from mailward.protect.quarantine import Quarantine
 from mailward.scan.engine import Source
 from mailward.scan.pool import ScanPool
 from mailward.scan.prepared import prepare
-from mailward.settings.doors import ClamdSettings, MilterSettings
+from mailward.settings.doors import ClamdSettings, HttpSettings, MilterSettings
 from mailward.settings.protect import PolicySettings, QuarantineSettings
 from mailward.settings.scan import ScanSettings
+from mailward.settings.service import ConsoleSettings
 from mailward.settings.update import StoreSettings
 from mailward.testing import fake_engines
 from tests.doors.clamd_dialogs import chunks
 from tests.doors.milter_client import Server
 from tests.doors.test_clamd import asked
+from tests.doors.test_http_scan import TOKEN, post
 
 ENGINES = "mailward.testing:fake_engines"
 OLD, NEW = "20261123.001", "20261123.002"
@@ -63,6 +69,7 @@ class Site:
         """A mail server's connection to the milter door."""
         settings = ScanSettings(workers=1)
         async with ScanPool(self.store, settings, ENGINES) as pool:
+            self.pool = pool
             self.guard = Guard(
                 self.book, self.store, settings, lambda: datetime.now(UTC) + self.ahead, ENGINES
             )
@@ -162,3 +169,29 @@ async def test_clamds_clients_are_told_to_try_again(tmp_path: Path) -> None:
         assert await asked(path, b"zINSTREAM\0" + chunks(INFECTED)) == [
             b"stream: an_old_virus FOUND\0"
         ]
+
+
+async def test_clients_over_http_are_told_to_come_again(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    tokens.chmod(0o600)
+    events: list[Event] = []
+    async with site.open() as server:
+        await send(server, LETTER, HITS_MIN)
+        await site.guard.settled()
+        for doubted, status in (("ERROR", 503), ("FOUND", 200)):
+            settings = HttpSettings(tokens=tokens, doubted=doubted)
+            scan = HttpScan(settings, site.pool, events.append, site.guard)
+            console = ConsoleSettings(listen="127.0.0.1:0")
+            listener = Listener(console, lambda: Health(True, {}), lambda: b"", scan.routes)
+            await listener.start()
+            letter, infected = await post(listener, LETTER), await post(listener, INFECTED)
+            await listener.stop()
+            assert letter.status == status
+            assert infected.status == 200
+            assert "an old virus" in [risk["name"] for risk in infected.body["risks"]]
+            if status == 503:
+                assert letter.body["doubted"] == ["Kind regards"]
+                assert letter.headers["retry-after"] == "300"
+    assert [event.answer for event in events] == ["503", "200", "200", "200"]

@@ -12,7 +12,8 @@ import pytest
 from mailward.doors.clamd import PRODUCT, ClamdDoor
 from mailward.doors.testing import FakeScanner
 from mailward.errors import ConfigError
-from mailward.scan.verdict import Reason
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason, Verdict
 from mailward.settings.doors import ClamdSettings, ClamdUnscannable
 from mailward.settings.scan import ScanSettings
 from tests.doors import clamd_dialogs
@@ -20,6 +21,21 @@ from tests.doors.clamd_dialogs import DIALOGS, MAX_STREAM, Dialog, chunks
 
 Open = Callable[..., Awaitable[ClamdDoor]]
 DEFINITIONS = ("20261123.007", "Mon Nov 23 10:00:00 2026")
+
+
+class Patient(FakeScanner):
+    """Begins, and waits to be told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def scan(
+        self, data: bytes | bytearray, *, role: Role = Role.MESSAGE, name: str = ""
+    ) -> Verdict:
+        self.began.set()
+        await self.go_on.wait()
+        return await super().scan(data, role=role, name=name)
 
 
 @pytest.fixture
@@ -37,13 +53,13 @@ def path(tmp_path: Path) -> Path:
 async def open_door(path: Path) -> AsyncIterator[Open]:
     doors: list[ClamdDoor] = []
 
-    async def open_(**settings: object) -> ClamdDoor:
+    async def open_(scanner: FakeScanner | None = None, **settings: object) -> ClamdDoor:
         door = ClamdDoor(
             ClamdSettings.model_validate(
                 {"listen": [str(path), "127.0.0.1:0"], "max_stream_bytes": MAX_STREAM} | settings
             ),
             ScanSettings(max_message_bytes=2 * MAX_STREAM),
-            FakeScanner(),
+            scanner or FakeScanner(),
             definitions=lambda: DEFINITIONS,
         )
         await door.start()
@@ -77,6 +93,37 @@ async def test_it_answers_as_clamd_does(
 ) -> None:
     await open_door()
     assert await asked(path, dialog.said, folder) == sorted(dialog.heard)
+
+
+@pytest.mark.parametrize(("verb", "at_most"), [(b"CONTSCAN", 1), (b"MULTISCAN", 9)])
+async def test_nothing_more_is_scanned_for_a_client_that_has_left(
+    verb: bytes, at_most: int, open_door: Open, path: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(50):
+        (many / f"{number}").write_text("clean")
+    scanner = Patient()
+    door = await open_door(scanner)
+    client = await asyncio.to_thread(connected, path)
+    client.sendall(b"z%s %s\0" % (verb, bytes(many)))
+    await asyncio.wait_for(scanner.began.wait(), 20)
+    client.close()
+    scanner.go_on.set()
+    await asyncio.wait_for(door.retire(), 20)
+    assert len(scanner.scanned) <= at_most
+
+
+async def test_a_client_that_ends_its_half_hears_all_of_it(
+    open_door: Open, path: Path, folder: Path
+) -> None:
+    await open_door()
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"zCONTSCAN %s\0" % bytes(folder))
+    writer.write_eof()
+    heard = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert heard.count(b"FOUND") >= 1
 
 
 async def test_tcp_clients_have_their_streams_scanned(open_door: Open) -> None:

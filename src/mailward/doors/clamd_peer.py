@@ -8,6 +8,7 @@ import array
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections import deque
@@ -47,6 +48,16 @@ class Peer:
         self.eof = False
         self.local = connection.family == socket.AF_UNIX
         """Whether it sits on this computer, and may pass file descriptors."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has closed both ways, so that nobody would hear an answer.
+
+        Over TCP that shows only once something was sent to it.
+        """
+        ends = select.poll()
+        ends.register(self._socket, 0)  # what is always told: POLLHUP, POLLERR
+        return bool(ends.poll(0))
 
     async def more(self) -> None:
         """Wait for bytes and add them to ``buffer``; sets ``eof`` when there are no more."""

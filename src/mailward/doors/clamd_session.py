@@ -257,6 +257,8 @@ class Session:
     async def _walk(self, path: bytes) -> AsyncIterator[Found]:
         walking = clamd_files.walk(path)
         while (found := await self._off_loop(lambda: next(walking, None))) is not None:
+            if self._peer.gone:
+                raise GoneError("it did not wait for the end")
             yield found
 
     async def _file(self, found: Found) -> Findings:

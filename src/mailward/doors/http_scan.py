@@ -9,7 +9,8 @@ anything else is a file, whose name may be given as ``?name=``. The answer is wh
 401    no token, or another one than ``http.tokens`` has
 411    no Content-Length and no chunked body
 413    larger than ``http.max_bytes``
-503    no worker can scan, or too many scans at once; ``Retry-After`` says when
+503    no worker can scan, or too many scans at once, or only a doubted signature finds something
+       (S14); ``Retry-After`` says when to come again
 ====== ===========================================================================
 """
 
@@ -26,7 +27,9 @@ from starlette.routing import Route
 from mailward.doors.scanning import Scans
 from mailward.doors.told import Record, tell, unrecorded
 from mailward.errors import ConfigError, ScannerDownError
+from mailward.protect import outbreak
 from mailward.protect.events import Event
+from mailward.protect.guard import Guard
 from mailward.scan.part import Role
 from mailward.scan.verdict import Verdict
 from mailward.settings.doors import HttpSettings
@@ -34,6 +37,8 @@ from mailward.settings.doors import HttpSettings
 _BODY_WITHIN_S = 120.0
 """For the whole body to arrive: a slow client must not keep a place for ever."""
 _RETRY_AFTER_S = 5
+_DOUBTED_AFTER_S = 300
+"""People judge, not computers."""
 _NAME_MAX = 255
 _TOKEN_MIN = 16
 """Characters: what is shorter can be guessed."""
@@ -42,11 +47,18 @@ _TOKEN_MIN = 16
 class HttpScan:
     """The handler; ``routes`` are put into the console's listener."""
 
-    def __init__(self, settings: HttpSettings, scanner: Scans, record: Record = unrecorded) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        scanner: Scans,
+        record: Record = unrecorded,
+        guard: Guard | None = None,
+    ) -> None:
         """Raises ConfigError when the tokens cannot be used."""
         self._settings = settings
         self._scanner = scanner
         self._record = record
+        self._guard = guard
         self._tokens = _tokens(settings.tokens)
         self._places = asyncio.Semaphore(settings.max_concurrent)
 
@@ -90,7 +102,15 @@ class HttpScan:
         except ScannerDownError:
             why = "no worker can scan at the moment"
             return _refusal(503, why, {"Retry-After": str(_RETRY_AFTER_S)})
-        tell(_event(request, body, verdict), self._record)
+        doubted = self._guard.note(verdict, body) if self._guard is not None else frozenset()
+        if doubted and self._settings.doubted == "ERROR":
+            verdict = outbreak.without(verdict, doubted)
+            if not verdict.risks:  # S14
+                tell(_event(request, body, verdict, 503), self._record)
+                why = "what was found is held in doubt until it is judged"
+                again = {"Retry-After": str(_DOUBTED_AFTER_S)}
+                return _refusal(503, why, again, doubted=sorted(doubted))
+        tell(_event(request, body, verdict, 200), self._record)
         return JSONResponse(verdict.to_plain())
 
     def _too_large(self) -> Response:
@@ -105,7 +125,7 @@ class HttpScan:
         return scheme.lower() == "bearer" and any(known)
 
 
-def _event(request: Request, body: bytearray, verdict: Verdict) -> Event:
+def _event(request: Request, body: bytearray, verdict: Verdict, status: int) -> Event:
     return Event(
         event="message",
         door="http",
@@ -114,13 +134,15 @@ def _event(request: Request, body: bytearray, verdict: Verdict) -> Event:
         verdict=verdict.kind.value,
         risks=tuple(dict.fromkeys(risk.name for risk in verdict.risks)),
         set_version=verdict.set,
-        answer="200",
+        answer=str(status),
         ms=round(verdict.ms, 1),
     )
 
 
-def _refusal(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": why}, status_code=status, headers=headers)
+def _refusal(
+    status: int, why: str, headers: dict[str, str] | None = None, **more: list[str]
+) -> Response:
+    return JSONResponse({"error": why, **more}, status_code=status, headers=headers)
 
 
 def _digest(token: str) -> bytes:

@@ -21,6 +21,7 @@ Hop = Annotated[
 Domain = Annotated[str, Field(pattern=r"^(\*\.)?[^\s@*]{1,255}$")]
 """``example.org``, or ``*.example.org`` for all below it."""
 SocketMode = Annotated[str, Field(pattern=r"^[0-7]{3}$")]
+Doubted = Literal["ERROR", "FOUND"]
 ClamdName = Annotated[str, Field(pattern=r"^[!-9;-~]{1,200}$")]
 
 
@@ -204,7 +205,7 @@ class ClamdSettings(Section):
         False, description="the same for TCP, where nobody knows who asks: an oracle on any file"
     )
     shutdown: bool = Field(False, description="obey SHUTDOWN; whoever can connect can send it")
-    doubted: Literal["ERROR", "FOUND"] = Field(
+    doubted: Doubted = Field(
         "ERROR",
         description="what is answered to what only a doubted signature finds (S14): ERROR, so that "
         "mail is tried again until somebody has judged it, or FOUND",
@@ -245,6 +246,11 @@ class HttpSettings(Section):
         None, description="file with one token a line, for its owner only; who asks shows one"
     )
     max_bytes: Positive = Field(100 * MIB, description="of what is to be scanned")
+    doubted: Doubted = Field(
+        "ERROR",
+        description="what is answered to what only a doubted signature finds (S14): ERROR (503, "
+        "come again, until somebody has judged it), or FOUND",
+    )
     max_concurrent: Positive = Field(
         8, description="scans at once; further ones get 503 and come again"
     )
