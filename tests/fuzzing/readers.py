@@ -11,9 +11,11 @@ from mailward.scan import encodings, marks, message
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import (
     ace,
+    alzip,
     arj,
     autoit,
     autoit_text,
+    bare_bzip2,
     chm,
     disk,
     dmg,
@@ -131,6 +133,11 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
         return wim.read(head.ljust(208, b"\0") + table + data, name, budget)
 
     return _reader(read)
+
+
+def _bzip2(marks: bare_bzip2.Marks) -> Parser:
+    start = marks.block.to_bytes(marks.bits // 8, "big")
+    return _within(lambda data, budget: bare_bzip2.unpack(memoryview(start + data), marks, budget))
 
 
 def _ace(method: int) -> Parser:
@@ -301,6 +308,10 @@ PARSERS: dict[str, Parser] = {
     "ace": _reader(ace.read),
     "ace-1": _ace(1),
     "ace-2": _ace(2),
+    "alz": _reader(alzip.read_alz, b"ALZ\x01\0\0\0\0BLZ\x01"),
+    "bzip2-alz": _bzip2(bare_bzip2.ALZIP),
+    "bzip2-nsis": _bzip2(bare_bzip2.NSIS),
+    "egg": _reader(alzip.read_egg, b"EGGA"),
     "7z": _reader(sevenzip.read, b"7z\xbc\xaf\x27\x1c"),
     "7z-header": _reader(_seven_zip_header),
     "ar": _libarchive(libarchive.AR, b"!<arch>\n"),

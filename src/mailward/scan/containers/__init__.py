@@ -13,6 +13,7 @@ from mailward.scan import marks
 from mailward.scan.budget import Budget
 from mailward.scan.containers import (
     ace,
+    alzip,
     arj,
     chm,
     disk,
@@ -66,6 +67,8 @@ _AT_START: tuple[Format, ...] = (
     _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
     _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
     (ace.STARTS, "ACE archive", ace.read),
+    (alzip.ALZ_STARTS, "ALZ archive", alzip.read_alz),
+    (alzip.EGG_STARTS, "EGG archive", alzip.read_egg),
     (arj.STARTS, "ARJ archive", arj.read),
     (chm.STARTS, "compiled HTML help", chm.read),
     (installshield_cabinet.STARTS, "InstallShield cabinet", installshield_cabinet.read),

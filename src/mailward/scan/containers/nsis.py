@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import bare_bzip2
 from mailward.scan.containers.inflate import Decompressor, Inflated, deflate, inflate, lzma_raw
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -44,13 +45,22 @@ def read(data: bytes, at: int, budget: Budget) -> Contents:
     stop = min(len(data), at + whole) if whole > _FIRST_HEADER.size else len(data)
     body = memoryview(data)[start:stop]
     size = int.from_bytes(body[:4], "little")
-    by_one = bool(size & _PACKED) and 0 < size & ~_PACKED <= len(body) - 4
+    by_one = (
+        bool(size & _PACKED)
+        and 0 < size & ~_PACKED <= len(body) - 4
+        and not (_is_packed(body[:16]) and not _is_packed(body[4:20]))
+    )
     if by_one or size == script_bytes:
         yield from _blocks(body, budget)
     else:
         yield from _solid(body, budget)
     if at + whole > len(data):
         yield Shut(Reason.MALFORMED, "truncated: the installer says that it is longer")
+
+
+def _is_packed(start: memoryview) -> bool:
+    """By LZMA or bzip2, whose beginning can pass for a size: 8 MiB of dictionary are usual."""
+    return _LZMA.match(start) is not None or _BZIP2.match(start) is not None
 
 
 def _solid(body: memoryview, budget: Budget) -> Contents:
@@ -93,8 +103,7 @@ def _blocks(body: memoryview, budget: Budget, *, packed: bool = True) -> Content
 def _inflate(packed: memoryview, budget: Budget) -> Inflated:
     start = bytes(packed[:16])
     if _BZIP2.match(start):
-        why = "NSIS installer: bzip2 without its magic numbers: this release cannot open it"
-        return Inflated(b"", len(packed), Shut(Reason.UNSUPPORTED, why))
+        return bare_bzip2.unpack(packed, bare_bzip2.NSIS, budget)
     make, skip = _codec(start)
     return inflate(make, packed[skip:], budget)
 
