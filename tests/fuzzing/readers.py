@@ -38,6 +38,7 @@ from mailward.scan.containers import (
     udf,
     vhdx,
     wim,
+    zisofs,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.contents import Contents
@@ -362,6 +363,7 @@ PARSERS: dict[str, Parser] = {
     "wim-xpress": _wim(1 << 17, 1 << 15),
     "xar": _libarchive(libarchive.XAR, b"xar!\0"),
     "Z": _reader(lzw.read, b"\x1f\x9d\x90"),
+    "zisofs": _reader(zisofs.read, b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"),
     "zip": _reader(zip_archive.read),
     "compound-file": _compound_file,
     "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),

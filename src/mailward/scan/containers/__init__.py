@@ -33,6 +33,7 @@ from mailward.scan.containers import (
     tar,
     udf,
     wim,
+    zisofs,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
@@ -77,6 +78,7 @@ _AT_START: tuple[Format, ...] = (
     (shortcut.STARTS, "Windows shortcut", shortcut.read),
     (sis.STARTS, "Symbian package (SIS)", sis.read),
     (onenote.STARTS, "OneNote section", onenote.read),
+    (zisofs.STARTS, "compressed file of an ISO 9660 image", zisofs.read),
     (wim.STARTS, "Windows image", wim.read),
     (embedded.STARTS, "program or picture", embedded.read),
     *readers.AT_START,

@@ -1,6 +1,7 @@
-"""UDF disk images (ECMA-167, OSTA UDF 1.02 to 2.01), alone or beside ISO 9660.
+"""UDF disk images (ECMA-167, OSTA UDF 1.02 to 2.60), alone or beside ISO 9660.
 
-A metadata partition (UDF 2.50 and later) is not understood; then the image stays shut.
+A virtual partition (of discs written piece by piece) is not understood; then the image stays shut.
+Of a sparable one the sectors that took the place of bad ones are not looked for.
 """
 
 import struct
@@ -21,6 +22,7 @@ _DESCRIPTORS_MAX = 64
 _FOLDERS_MAX = 20_000
 _EXTENTS_MAX = 10_000
 _FOLDER_MAX_BYTES = 16 * 1024 * 1024
+_METADATA, _SPARABLE = b"*UDF Metadata Partition", b"*UDF Sparable Partition"
 _LONG = struct.Struct("<LLH6x")
 _FOLDER_TYPE = 4
 _IS_FOLDER, _IS_DELETED, _IS_PARENT = 1 << 1, 1 << 2, 1 << 3
@@ -67,7 +69,13 @@ class _Image:
         """Number to first byte."""
         self._maps: list[int] = []
         """Partition numbers, as addresses refer to them."""
+        self._metadata_at: dict[int, tuple[int, int]] = {}
+        """Of a metadata partition, by its place in the maps: where its file is, and the copy."""
+        self._metadata: dict[int, tuple[tuple[int, int], ...]] = {}
+        """What that file consists of, which is what the partition consists of."""
         root = self._volume()
+        for reference, places in self._metadata_at.items():
+            self._metadata[reference] = self._metadata_file(reference, places)
         self._root = self._file_set(*root)
 
     def files(self, budget: Budget) -> Contents:
@@ -130,10 +138,28 @@ class _Image:
         at = 440
         for _ in range(min(count, 8)):
             kind, size = struct.unpack_from("<BB", descriptor, at)
-            if kind != 1 or size != 6:
+            name = descriptor[at + 5 : at + 28].rstrip(b"\0")
+            if (kind, size) == (1, 6):
+                self._maps.append(struct.unpack_from("<H", descriptor, at + 4)[0])
+            elif (kind, size) == (2, 64) and name in (_METADATA, _SPARABLE):
+                number, place, copy = struct.unpack_from("<HLL", descriptor, at + 38)
+                if name == _METADATA:
+                    self._metadata_at[len(self._maps)] = place, copy
+                self._maps.append(number)
+            else:
                 raise NotImplementedError("a kind of partition that this release cannot open")
-            self._maps.append(struct.unpack_from("<H", descriptor, at + 4)[0])
             at += size
+
+    def _metadata_file(
+        self, reference: int, places: tuple[int, int]
+    ) -> tuple[tuple[int, int], ...]:
+        start = self._partition(reference)
+        for place in places:
+            try:
+                return self._entry_at(start + place * self._block, reference).extents
+            except (_DamagedError, struct.error):
+                continue
+        raise _DamagedError("its file of metadata is damaged")
 
     def _file_set(self, block: int, reference: int) -> tuple[int, int]:
         descriptor = self._at(self._address(block, reference), _SECTOR)
@@ -143,12 +169,31 @@ class _Image:
         return block, reference
 
     def _address(self, block: int, reference: int) -> int:
+        return next(self._stretches(block, reference, self._block))[0]
+
+    def _stretches(self, block: int, reference: int, size: int) -> Iterator[tuple[int, int]]:
+        """Where so many bytes are: first byte and length of each."""
+        at = block * self._block
+        if reference not in self._metadata:
+            yield self._partition(reference) + at, size
+            return
+        for start, length in self._metadata[reference]:
+            if at < length and size > 0:
+                yield (start + at if start >= 0 else -1), min(size, length - at)
+                size -= length - at
+            at = max(0, at - length)
+        if size > 0:
+            raise _DamagedError("an address behind the metadata")
+
+    def _partition(self, reference: int) -> int:
         if reference >= len(self._maps) or self._maps[reference] not in self._partitions:
             raise _DamagedError("an address in a partition that there is not")
-        return self._partitions[self._maps[reference]] + block * self._block
+        return self._partitions[self._maps[reference]]
 
     def _entry(self, where: tuple[int, int]) -> _Entry:
-        start = self._address(*where)
+        return self._entry_at(self._address(*where), where[1])
+
+    def _entry_at(self, start: int, reference: int) -> _Entry:
         raw = self._at(start, self._block)
         kind = _tag(raw)
         if kind not in (_FILE_ENTRY, _EXTENDED_ENTRY):
@@ -161,7 +206,7 @@ class _Image:
         if form == _IN_PLACE:
             extents: list[tuple[int, int]] = [(start + at, descriptors)]
         else:
-            extents = list(self._extents(raw[at : at + descriptors], form, where[1]))
+            extents = list(self._extents(raw[at : at + descriptors], form, reference))
         return _Entry(raw[27] == _FOLDER_TYPE, size, tuple(extents))
 
     def _extents(self, raw: bytes, form: int, reference: int) -> Iterator[tuple[int, int]]:
@@ -177,7 +222,10 @@ class _Image:
                 return
             if kind == 3:
                 raise NotImplementedError("a file in very many pieces")
-            yield (self._address(block, reference) if kind == 0 else -1), size
+            if kind:
+                yield -1, size
+            else:
+                yield from self._stretches(block, reference, size)
 
     def _content(self, entry: _Entry, limit: int) -> bytes:
         wanted = min(entry.size, limit)
