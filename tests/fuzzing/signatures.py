@@ -22,9 +22,10 @@ from mailward.scan.signatures import (
 )
 from mailward.scan.signatures.anchors import anchors
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
-from mailward.scan.signatures.evaluation import Evaluator
+from mailward.scan.signatures.evaluation import Evaluator, compile_regex
 from mailward.scan.signatures.phishing import Phishing
 from mailward.scan.signatures.reading import BODIES, Line, Tally, body
+from mailward.scan.signatures.signature import Regex
 from mailward.scan.signatures.subject import Subject
 from mailward.scan.signatures.surroundings import Surroundings
 
@@ -42,6 +43,12 @@ def _body_signature(suffix: str) -> Parser:
         line, _, content = data.partition(b"\n")
         signature = body(Line(line.decode("latin-1"), "fuzz", 1, suffix), Tally())
         if signature is None:
+            return
+        try:
+            for subsignature in signature.subsignatures:
+                if isinstance(subsignature, Regex):
+                    compile_regex(subsignature)
+        except UnsupportedError:
             return
         list(wording.describe(signature))
         anchors([signature])

@@ -13,6 +13,8 @@ from typing import Any
 
 _SIZES = struct.Struct(">IQ")
 _RECEIVE_BYTES = 1024 * 1024
+_TOGETHER_BYTES = 64 * 1024
+"""A frame up to that size is copied together: waking the other side up twice costs more."""
 
 Header = dict[str, Any]
 
@@ -24,14 +26,23 @@ def send(connection: socket.socket, header: Header) -> None:
 
 
 def receive(connection: socket.socket) -> tuple[Header, bytes] | None:
-    """The next frame; None at the end. Blocks. Raises OSError."""
-    sizes = _receive_exactly(connection, _SIZES.size)
-    if sizes is None:
+    """The next frame; None at the end. Blocks. Raises OSError.
+
+    The other side sends one at a time: it waits for the answer.
+    """
+    front = connection.recv(_TOGETHER_BYTES)
+    while front and len(front) < _SIZES.size:
+        more = connection.recv(_TOGETHER_BYTES)
+        front = front + more if more else b""
+    if not front:
         return None
-    header_bytes, body_bytes = _SIZES.unpack(sizes)
-    header = _receive_exactly(connection, header_bytes)
-    body = _receive_exactly(connection, body_bytes)
-    return None if header is None or body is None else (json.loads(header), bytes(body))
+    header_bytes, body_bytes = _SIZES.unpack_from(front)
+    size = _SIZES.size + header_bytes + body_bytes
+    frame = front if len(front) == size else _rest(connection, front, size)
+    if frame is None:
+        return None
+    start = size - body_bytes
+    return json.loads(frame[_SIZES.size : start]), bytes(memoryview(frame)[start:])
 
 
 async def exchange(
@@ -42,20 +53,26 @@ async def exchange(
 ) -> Header:
     """Send a frame, get the answer. Raises OSError, EOFError when the other side is gone."""
     raw = json.dumps(header).encode()
-    writer.write(_SIZES.pack(len(raw), len(body)) + raw)
-    writer.write(body)
+    front = _SIZES.pack(len(raw), len(body)) + raw
+    if len(body) <= _TOGETHER_BYTES:
+        writer.write(front + body)
+    else:
+        writer.write(front)
+        writer.write(body)
     await writer.drain()
     header_bytes, _ = _SIZES.unpack(await reader.readexactly(_SIZES.size))
     answer: Header = json.loads(await reader.readexactly(header_bytes))
     return answer
 
 
-def _receive_exactly(connection: socket.socket, size: int) -> bytearray | None:
-    buffer = bytearray(size)
-    view, done = memoryview(buffer), 0
+def _rest(connection: socket.socket, front: bytes, size: int) -> bytearray | None:
+    """All of a frame of ``size`` bytes that begins with ``front``; None if it ends before."""
+    frame = bytearray(size)
+    frame[: len(front)] = front
+    view, done = memoryview(frame), len(front)
     while done < size:
         count = connection.recv_into(view[done:], min(size - done, _RECEIVE_BYTES))
         if not count:
             return None
         done += count
-    return buffer
+    return frame

@@ -148,7 +148,17 @@ class Verdict:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON; ``from_plain`` is its inverse."""
-        return {"verdict": self.kind.value, **asdict(self)}
+        return {
+            "verdict": self.kind.value,
+            "risks": [asdict(risk) for risk in self.risks],
+            "unopened": [asdict(unopened) for unopened in self.unopened],
+            "parts": self.parts,
+            "files": [asdict(file) for file in self.files],
+            "set": self.set,
+            "ms": self.ms,
+            "ambiguities": [asdict(ambiguity) for ambiguity in self.ambiguities],
+            "own_passwords": [asdict(own) for own in self.own_passwords],
+        }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Verdict":
