@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mailward.config import Config
-from mailward.rules import Action, Content, Disguise, When
+from mailward.rules import Action, Audience, Content, Disguise, When
 from mailward.settings.protect import PolicySettings
 from mailward.update.alarms import Alarm
 
@@ -43,6 +43,7 @@ def test_documented_defaults_are_the_real_ones() -> None:
 def test_every_condition_and_action_of_a_rule_is_documented_and_no_other() -> None:
     text = (_DOCS / "policy.md").read_text(encoding="utf-8")
     conditions, actions = text.split("## Conditions")[1].split("## Actions")
+    actions, notify = actions.split("| `notify` | tells |")
     conditions, content = conditions.split("| content | is |")
     content, disguise = content.split("| disguise | is |")
     assert set(re.findall(r"^\| `(\w+)` \|", conditions, re.MULTILINE)) == set(When.model_fields)
@@ -51,6 +52,7 @@ def test_every_condition_and_action_of_a_rule_is_documented_and_no_other() -> No
             k.value for k in kinds
         }
     assert set(re.findall(r"^\| `([\w-]+)` \|", actions, re.MULTILINE)) == {a.value for a in Action}
+    assert set(re.findall(r"^\| `(\w+)` \|", notify, re.MULTILINE)) == {a.value for a in Audience}
 
 
 def test_the_rules_in_the_documents_are_valid() -> None:
@@ -58,7 +60,7 @@ def test_the_rules_in_the_documents_are_valid() -> None:
     written = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert [
         len(PolicySettings.model_validate(tomllib.loads(each)["policy"]).rules) for each in written
-    ] == [3, 1]
+    ] == [3, 1, 1]
 
 
 def test_links_between_documents_lead_somewhere() -> None:

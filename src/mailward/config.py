@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from mailward.errors import ConfigError
 from mailward.settings.doors import ClamdSettings, HttpSettings, MilterSettings, SmtpSettings
+from mailward.settings.notify import NotifySettings
 from mailward.settings.protect import (
     DatabaseSettings,
     EventSettings,
@@ -54,6 +55,7 @@ class Config(BaseSettings):
     milter: MilterSettings = MilterSettings()
     policy: PolicySettings = PolicySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
+    notify: NotifySettings = NotifySettings()
     stamp: StampSettings = StampSettings()
     database: DatabaseSettings = DatabaseSettings()
     events: EventSettings = EventSettings()

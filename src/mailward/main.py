@@ -20,6 +20,7 @@ from mailward.definitions import updater
 from mailward.definitions.following import ProductService
 from mailward.definitions.sharing import Sharing
 from mailward.definitions.store import Store
+from mailward.doors import releasing
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
@@ -29,8 +30,10 @@ from mailward.protect.doubts import DoubtBook
 from mailward.protect.events import EventLog
 from mailward.protect.guard import Guard
 from mailward.protect.housekeeping import keep_house
+from mailward.protect.notify.notifier import Notifier
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
+from mailward.rules import Audience
 from mailward.scan.pool import ScanPool
 from mailward.settings.update import Role
 from mailward.update import alarms
@@ -126,6 +129,16 @@ def doubt_book(config: Config) -> DoubtBook:
     return DoubtBook(config.state_dir / "doubts.json")
 
 
+def notifier(config: Config, record: Record) -> Notifier:
+    """What tells people what became of messages. Raises ConfigError."""
+    hostname = config.smtp.hostname or socket.getfqdn()
+    from_address = config.notify.from_address or f"mailward@{hostname}"
+    for rule in config.policy.rules if not config.notify.admin else ():
+        if Audience.ADMIN in rule.notify:
+            raise ConfigError(f"rule {rule.name!r} notifies admin, and notify.admin names nobody")
+    return Notifier(config.notify, from_address, partial(releasing.send, config.smtp), record)
+
+
 def pool(config: Config) -> ScanPool:
     """The worker processes that scan."""
     return ScanPool(store(config), config.scan)
@@ -171,6 +184,7 @@ class Service:
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
+        self.notifier = notifier(config, self.events.record)
         self.guard = Guard(doubt_book(config), store(config), config.scan)
         self._make_doors(config)
         self._parts = AsyncExitStack()
@@ -186,10 +200,12 @@ class Service:
             )
         record = self.events.record
         held, vouch = self.quarantine, stamps(config)
-        guard = self.guard
-        self.gateway = Gateway(config.smtp, config.policy, self.pool, held, record, vouch, guard)
+        guard, tell = self.guard, self.notifier
+        self.gateway = Gateway(
+            config.smtp, config.policy, self.pool, held, record, vouch, guard, tell
+        )
         self.milter = MilterDoor(
-            config.milter, config.policy, self.pool, held, record, vouch, guard
+            config.milter, config.policy, self.pool, held, record, vouch, guard, tell
         )
         self.clamd = ClamdDoor(
             config.clamd,
@@ -212,6 +228,7 @@ class Service:
             parts.enter_context(self.events)
             housekeeping = asyncio.create_task(keep_house(self.quarantine, self.events.record))
             parts.callback(housekeeping.cancel)
+            await parts.enter_async_context(self.notifier)
             await parts.enter_async_context(self.pool)
             parts.push_async_callback(self._stop_doors)
             await _open(self._doors)

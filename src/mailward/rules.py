@@ -87,6 +87,17 @@ class Disguise(StrEnum):
     """Characters in the name make it read in another order than it is."""
 
 
+class Audience(StrEnum):
+    """Who is told what became of a message."""
+
+    RECIPIENTS = "recipients"
+    """Whom it was for; not if it comes from inside, whose recipients are strangers."""
+    ADMIN = "admin"
+    """``notify.admin``."""
+    SENDER = "sender"
+    """Only where it comes from inside (``policy.internal``): other senders may be anybody."""
+
+
 class WhenDown(StrEnum):
     """What happens to a message that nobody can scan at the moment."""
 
@@ -272,6 +283,8 @@ class Rule(BaseModel):
     """Put in front of the subject of what is delivered."""
     to: tuple[RecipientAddress, ...] = ()
     """Where ``redirect`` sends it."""
+    notify: tuple[Audience, ...] = ()
+    """Who is told."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,7 +1,6 @@
 """`mailward quarantine`: look at held messages, let them out, or delete them."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,18 +12,12 @@ from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
-from mailward.definitions.model import Version
-from mailward.doors import headers
-from mailward.doors.relay import Relay
-from mailward.doors.routes import Routes
+from mailward.doors import releasing
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.events import Event
-from mailward.protect.held import Envelope, Held
+from mailward.protect.held import Held
 from mailward.protect.quarantine import Damaged, Quarantine
-from mailward.protect.stamp import Vouched
 
-_NO_SET = Version(0, 0)
-"""A person has released it, not a set."""
 _SUBJECT_SHOWN = 60
 """Characters of a subject in a table."""
 
@@ -225,21 +218,8 @@ def _search(
 
 async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
     """Release one message; who was refused. Raises as ``Quarantine.release``."""
-    smtp = config.smtp
-    relay = Relay(Routes.of(smtp), smtp.hostname or socket.getfqdn())
-
-    stamps = main.stamps(config)
-
-    async def send(envelope: Envelope, message: bytes) -> Mapping[str, str]:
-        ours = headers.released(id_)
-        if stamps is not None:  # or another Mailward on its way would catch it again
-            ours += stamps.make(message, Vouched.RELEASED, _NO_SET)
-        return await relay.deliver(envelope, ours + message)
-
-    try:
-        return await main.quarantine(config).release(id_, send, to)
-    finally:
-        relay.close()
+    held, stamps = main.quarantine(config), main.stamps(config)
+    return await releasing.let_out(held, config.smtp, stamps, id_, to)
 
 
 def _told(results: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:

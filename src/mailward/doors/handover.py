@@ -9,14 +9,15 @@ import time
 from dataclasses import dataclass
 
 from mailward.doors import headers
-from mailward.doors.judge import Judge
+from mailward.doors.judge import Judge, Judged
 from mailward.doors.origin import Origin
 from mailward.doors.outlet import Outlet
 from mailward.doors.relay import Relay
 from mailward.doors.reply import Reply
-from mailward.doors.told import Record, message_event, tell, unrecorded
+from mailward.doors.told import Notify, Record, message_event, tell, unrecorded
 from mailward.errors import ScannerDownError, TemporaryError
 from mailward.protect.held import Envelope
+from mailward.protect.mail import Mail
 from mailward.protect.quarantine import Quarantine
 
 MAX_HOPS = 100
@@ -46,6 +47,7 @@ class Handover:
     judge: Judge
     quarantine: Quarantine
     record: Record = unrecorded
+    notify: Notify | None = None
 
     async def take(self, incoming: Incoming, relay: Relay) -> Reply:
         """Do with the message what the policy says. The reply says what became of it; never fails.
@@ -64,7 +66,9 @@ class Handover:
                 judged = await self.judge.judge(
                     message, envelope, incoming.origin, incoming.content
                 )
-                reply = await Outlet(message, judged, envelope, self.quarantine, relay).act()
+                outlet = Outlet(message, judged, envelope, self.quarantine, relay)
+                reply = await outlet.act()
+                self._tell_people(judged, outlet, incoming.origin.address)
         except ScannerDownError as e:
             reply, note = NOT_SCANNED, str(e)
         except TemporaryError as e:
@@ -85,3 +89,9 @@ class Handover:
         )
         tell(event, self.record, note)
         return reply
+
+    def _tell_people(self, judged: Judged, outlet: Outlet, client: str) -> None:
+        if self.notify is not None and judged.notifies:
+            envelope = outlet.envelope
+            mail = Mail(envelope.sender, envelope.recipients, client, outlet.message)
+            self.notify.note(judged.decisions, outlet.held, mail, self.judge.policy)

@@ -41,6 +41,11 @@ class Judged:
         holding = (Action.QUARANTINE, *CUTTING)
         return any(some.decision.action in holding for some in self.decisions)
 
+    @property
+    def notifies(self) -> bool:
+        """Whether anybody is to be told of it."""
+        return any(some.decision.notify for some in self.decisions)
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:

@@ -15,7 +15,7 @@ from mailward.doors import listening
 from mailward.doors.judge import Judge
 from mailward.doors.milter_session import Context, Session
 from mailward.doors.scanning import Scans
-from mailward.doors.told import Record, unrecorded
+from mailward.doors.told import Notify, Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
@@ -40,9 +40,12 @@ class MilterDoor:
         record: Record = unrecorded,
         stamps: Stamps | None = None,
         guard: Guard | None = None,
+        notify: Notify | None = None,
     ) -> None:
         self._settings = settings
-        self._context = Context(settings, Judge(policy, scanner, stamps, guard), quarantine, record)
+        self._context = Context(
+            settings, Judge(policy, scanner, stamps, guard), quarantine, record, notify
+        )
         self._listening: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._serving: dict[asyncio.Task[None], Session] = {}

@@ -17,7 +17,7 @@ from mailward.doors.judge import Judged
 from mailward.doors.milter_message import Message, path
 from mailward.doors.reply import Reply
 from mailward.errors import TemporaryError
-from mailward.protect.held import Envelope
+from mailward.protect.held import Envelope, Held
 from mailward.protect.policy import Decision, ForSome
 from mailward.protect.quarantine import Quarantine
 from mailward.rules import CUTTING, Action
@@ -35,9 +35,11 @@ def unite(judged: Judged) -> Judged:
 
 
 async def act(
-    judged: Judged, message: Message, content: bytes, quarantine: Quarantine
+    judged: Judged, message: Message, content: bytes, quarantine: Quarantine, kept: list[Held]
 ) -> tuple[bytes, str]:
     """Carry out what was decided; what the server is told, and the same for the log.
+
+    ``kept``: gets what is in the quarantine of it afterwards.
 
     Raises TemporaryError: then nobody has the message.
     """
@@ -45,7 +47,7 @@ async def act(
     if len(decisions) == 1 and decisions[0].decision.action is Action.REJECT:
         refusal = Reply.of(f"550 5.7.1 Message refused: {decisions[0].decision.reason}")
         return milter_replies.reply(refusal), str(refusal)
-    await asyncio.to_thread(_hold, judged, message.envelope(), content, quarantine)
+    kept += await asyncio.to_thread(_hold, judged, message.envelope(), content, quarantine)
     staying = [
         some.decision for some in decisions if some.decision.action not in (*_HELD, Action.DISCARD)
     ]
@@ -56,24 +58,25 @@ async def act(
     return b"".join((*asked, milter_replies.CONTINUE)), "continue"
 
 
-def _hold(judged: Judged, whole: Envelope, content: bytes, quarantine: Quarantine) -> None:
+def _hold(judged: Judged, whole: Envelope, content: bytes, quarantine: Quarantine) -> list[Held]:
     """Everything that is to be held, or nothing: the sender tries again. Raises TemporaryError."""
-    held: list[str] = []
+    held: list[Held] = []
     try:
         for some in judged.decisions:
             if some.decision.action in _HELD:
                 envelope = replace(whole, recipients=some.recipients)
-                held.append(quarantine.hold(content, envelope, judged.verdict, some.decision).id)
+                held.append(quarantine.hold(content, envelope, judged.verdict, some.decision))
         stripped = [s for s in judged.decisions if s.decision.action in CUTTING]
         if stripped and judged.cut is not None:
             recipients = tuple(recipient for some in stripped for recipient in some.recipients)
             envelope = replace(whole, recipients=recipients)
             decision, id_ = stripped[0].decision, judged.cut.held_as
-            quarantine.hold(content, envelope, judged.verdict, decision, id_)
+            held.append(quarantine.hold(content, envelope, judged.verdict, decision, id_))
     except TemporaryError:
-        for id_ in held:
-            quarantine.delete(id_)
+        for entry in held:
+            quarantine.delete(entry.id)
         raise
+    return held
 
 
 def _recipients(decisions: Sequence[ForSome], message: Message) -> list[bytes]:

@@ -25,8 +25,10 @@ from mailward.doors.milter_wire import (
 )
 from mailward.doors.origin import Origin
 from mailward.doors.reply import Reply
-from mailward.doors.told import Record, message_event, tell
+from mailward.doors.told import Notify, Record, message_event, tell
 from mailward.errors import ScannerDownError, TemporaryError
+from mailward.protect.held import Envelope, Held
+from mailward.protect.mail import Mail
 from mailward.protect.quarantine import Quarantine
 from mailward.settings.doors import MilterSettings
 
@@ -67,6 +69,7 @@ class Context:
     judge: Judge
     quarantine: Quarantine
     record: Record
+    notify: Notify | None = None
 
     @property
     def actions(self) -> Action:
@@ -202,7 +205,9 @@ class Session:
                 content = headers.without_ours(carried)
                 judged = await self._judged(content, carried, message)
                 judged = unite(judged)
-                said, told = await act(judged, message, content, self._context.quarantine)
+                kept: list[Held] = []
+                said, told = await act(judged, message, content, self._context.quarantine, kept)
+                self._tell_people(judged, envelope, content, kept)
         except ScannerDownError as e:
             said, told, problem = milter_replies.reply(NOT_SCANNED), str(NOT_SCANNED), str(e)
         except TemporaryError as e:
@@ -224,6 +229,15 @@ class Session:
             ms=(time.perf_counter() - began) * 1000,
         )
         tell(event, self._context.record, problem)
+
+    def _tell_people(
+        self, judged: Judged, envelope: Envelope, content: bytes, kept: list[Held]
+    ) -> None:
+        context = self._context
+        if context.notify is not None and judged.notifies:
+            client = self._origin().address
+            mail = Mail(envelope.sender, envelope.recipients, client, content)
+            context.notify.note(judged.decisions, kept, mail, context.judge.policy)
 
     async def _judged(self, content: bytes, carried: bytes, message: Message) -> Judged:
         judging = asyncio.ensure_future(

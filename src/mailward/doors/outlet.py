@@ -10,7 +10,7 @@ All recipients of a message share one answer. Where the policy decides different
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -40,6 +40,8 @@ class Outlet:
     envelope: Envelope
     quarantine: Quarantine
     relay: Relay
+    held: list[Held] = field(default_factory=list)
+    """What is in the quarantine of it, once acted."""
 
     async def act(self) -> Reply:
         """Carry out what was decided. Raises TemporaryError: then nobody has the message."""
@@ -115,9 +117,11 @@ class Outlet:
 
     async def _hold(self, some: ForSome, id_: str | None = None) -> Held:
         envelope = replace(self.envelope, recipients=some.recipients)
-        return await asyncio.to_thread(
+        held = await asyncio.to_thread(
             self.quarantine.hold, self.message, envelope, self.judged.verdict, some.decision, id_
         )
+        self.held.append(held)
+        return held
 
     async def _hold_refused(self, decision: Decision, outcome: Outcome) -> None:
         """For those to whom the next hop did not deliver what it delivered to others."""

@@ -31,7 +31,7 @@ from mailward.doors.routes import Routes
 from mailward.doors.scanning import Scans
 from mailward.doors.smtp_connection import Connection
 from mailward.doors.smtp_session import Session
-from mailward.doors.told import Record, unrecorded
+from mailward.doors.told import Notify, Record, unrecorded
 from mailward.protect.guard import Guard
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
@@ -90,10 +90,11 @@ class Gateway:
         record: Record = unrecorded,
         stamps: Stamps | None = None,
         guard: Guard | None = None,
+        notify: Notify | None = None,
     ) -> None:
         self._settings = settings
         self._hostname = settings.hostname or socket.getfqdn()
-        self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record)
+        self._handover = Handover(Judge(policy, scanner, stamps, guard), quarantine, record, notify)
         self._gate = _Gate(settings)
         self._certificate = tls.certificate(settings)
         self._routes = Routes.of(settings)

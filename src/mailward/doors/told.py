@@ -1,20 +1,33 @@
 """What became of a message, told the same way by every door: a line in the log, and an event."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Protocol
 
 import structlog
 
 from mailward.doors.judge import Judged
 from mailward.doors.origin import Origin
 from mailward.protect.events import Event
-from mailward.protect.held import Envelope
-from mailward.protect.mail import mail_text
+from mailward.protect.held import Envelope, Held
+from mailward.protect.mail import Mail, mail_text
+from mailward.protect.policy import ForSome
+from mailward.settings.protect import PolicySettings
 
 log = structlog.get_logger(__name__)
 
 Record = Callable[[Event], None]
 """Where a door tells what became of a message. Never waits, never fails."""
+
+
+class Notify(Protocol):
+    """Whom a door tells that a message was acted on, so that people hear of it."""
+
+    def note(
+        self, decisions: Sequence[ForSome], held: Sequence[Held], mail: Mail, policy: PolicySettings
+    ) -> None:
+        """Never waits, never fails."""
+        ...
 
 
 def unrecorded(_event: Event) -> None:

@@ -50,7 +50,8 @@ class Event:
     """One thing that happened to one message."""
 
     event: str
-    """``message`` (a door answered for it), ``released``, ``deleted`` or ``expired``."""
+    """``message`` (a door answered for it), ``released``, ``deleted``, ``expired``,
+    ``notified`` or ``requested``."""
     door: str
     """``smtp``, ``milter``, ``clamd``, ``command`` …"""
     trace_id: str = ""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from mailward.protect.mail import Mail
-from mailward.rules import OF_A_FILE, Action, Rule, When, WhenDown
+from mailward.rules import OF_A_FILE, Action, Audience, Rule, When, WhenDown
 from mailward.scan.kinds import extension
 from mailward.scan.verdict import File, Verdict, VerdictKind
 from mailward.settings.protect import PolicySettings
@@ -41,6 +41,8 @@ class Decision:
     """To be put in front of the subject."""
     to: tuple[str, ...] = ()
     """Where ``redirect`` sends it."""
+    notify: tuple[Audience, ...] = ()
+    """Who is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _by_rule(rule: Rule, verdict: Verdict) -> Decision:
     because = verdict.kind
     what = "it is" if because is VerdictKind.CLEAN else f"{_reason(verdict, because)},"
     reason = f"{what} subject to the rule {rule.name!r}"
-    return Decision(rule.action, because, reason, rule.name, rule.subject, rule.to)
+    return Decision(rule.action, because, reason, rule.name, rule.subject, rule.to, rule.notify)
 
 
 _Holds = Callable[[When, Verdict, PolicySettings, Mail], bool]

@@ -183,13 +183,15 @@ class Quarantine:
         self._take_away(id_)
         self._room.free(size)
 
-    async def release(self, id_: str, send: Send, to: Sequence[str] = ()) -> Mapping[str, str]:
+    async def release(
+        self, id_: str, send: Send, to: Sequence[str] = (), only: str = ""
+    ) -> Mapping[str, str]:
         """Hand a message to the next hop, then, and only then, remove it (S12).
 
-        ``to`` sends it to others than those it was for. Returns the recipients that the next hop
-        refused, with its answers: then the entry stays, for those recipients if some of the
-        original ones were accepted. A crash between acceptance and removal leaves the entry, so it
-        may be delivered again, never lost.
+        ``to`` sends it to others than those it was for; ``only`` to one of those, and it stays for
+        the others. Returns the recipients that the next hop refused, with its answers: then the
+        entry stays, for those recipients if some of the original ones were accepted. A crash
+        between acceptance and removal leaves the entry, so it may be delivered again, never lost.
 
         Raises UsageError, FormatError as ``message``; BusyError while another release is under way;
         TemporaryError when the next hop took nothing.
@@ -197,12 +199,15 @@ class Quarantine:
         with self._alone_with(id_):
             held = self.get(id_)
             message = self.message(id_)
-            recipients = tuple(to) or held.envelope.recipients
+            own = held.envelope.recipients
+            if only and only not in own:
+                raise UsageError(f"quarantine entry {id_} is not held for {only}")
+            recipients = (only,) if only else tuple(to) or own
             refused = await send(replace(held.envelope, recipients=recipients), message)
-            if not refused:
+            left = tuple(r for r in own if r in refused or (only and r != only))
+            if not left and not refused:
                 self.delete(id_)
-            elif not to and len(refused) < len(recipients):
-                left = tuple(r for r in recipients if r in refused)
+            elif not to and len(left) < len(own):
                 rest = replace(held, envelope=replace(held.envelope, recipients=left))
                 durable.write_atomic(self._entry(id_) / _ENTRY, encode(rest), mode=0o600)
             return refused

@@ -1,0 +1,32 @@
+"""Who is told what became of messages, and how often."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from mailward.rules import RecipientAddress
+from mailward.settings.base import Positive, Section
+
+
+class NotifySettings(Section):
+    """Notifications that rules ask for (`notify` of a rule), sent through the next hop."""
+
+    from_address: RecipientAddress | None = Field(
+        None, description="whom they say that they are from; not set: mailward@ this computer"
+    )
+    admin: tuple[RecipientAddress, ...] = Field(
+        (), description="who is meant by `admin` in a rule's `notify`"
+    )
+    per_recipient_per_h: Positive = Field(10, description="to one address; what is more is dropped")
+    per_h: Positive = Field(500, description="to all addresses together; what is more is dropped")
+    digest_h: Annotated[float, Field(ge=0, le=168)] = Field(
+        0.0,
+        description="0: recipients hear of each held message at once; otherwise of all of them "
+        "together every so many hours",
+    )
+    templates: Path | None = Field(
+        None,
+        description="folder with recipients.txt, sender.txt, admin.txt, digest.txt in place of the "
+        "built-in texts, those that are there",
+    )
