@@ -99,7 +99,7 @@ def _surroundings(suffix: str, part: Callable[[bytes], Part]) -> Parser:
         kept = Surroundings(surroundings.written(suffix, text))
         looked_at = part(content)
         kind = kept.types.identify(content, looked_at)
-        list(kept.hits(looked_at, kind, ("CL_TYPE_ZIP",)))
+        list(kept.hits(looked_at, kind, ("CL_TYPE_ZIP",), time.monotonic() + 10))
 
     return parse
 

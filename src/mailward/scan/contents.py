@@ -24,6 +24,22 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What the headers of a container say of a file in it; None: they do not say it."""
+
+    name: str
+    size: int
+    """Bytes when unpacked."""
+    packed_size: int | None = None
+    """Bytes in the container."""
+    encrypted: bool = False
+    position: int | None = None
+    """As ClamAV counts in such a container, from 0 or 1."""
+    crc: int | None = None
+    """CRC-32 of the content."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shut:
     """Something that could not be opened, and why (S11); the whole container if it has no name."""
 

@@ -11,6 +11,7 @@ PROGRAM = Member(
     packed_size=90,
     encrypted=False,
     position=1,
+    crc=0x1234ABCD,
     container_type="CL_TYPE_ZIP",
     container_size=330,
 )
@@ -31,6 +32,8 @@ def hits(line: str, member: Member = PROGRAM) -> bool:
         "A:CL_TYPE_ANY:*:exe:80-95:50-150:*:1-3::",
         "A:*:*:(?:x|Inv):*:*:*:*:*:*",
         "A:*:*:*:*:*:*:*:*:*:50:300",
+        "A:*:*:exe:*:*:*:*:1234abcd:*",
+        "A:CL_TYPE_ZIP:*:exe:*:*:*:*:1234ABCD:*",
     ],
 )
 def test_a_rule_that_asks_for_what_is_so_matches(line: str) -> None:
@@ -47,6 +50,7 @@ def test_a_rule_that_asks_for_what_is_so_matches(line: str) -> None:
         "A:*:*:*:*:101-200:*:*:*:*",
         "A:*:*:*:*:*:1:*:*:*",
         "A:*:*:*:*:*:*:0:*:*",
+        "A:*:*:*:*:*:*:*:1234ABCE:*",
     ],
 )
 def test_a_rule_that_asks_for_something_else_does_not(line: str) -> None:
@@ -59,6 +63,10 @@ def test_what_a_container_does_not_say_matches_no_rule_that_asks_for_it() -> Non
     assert not hits("A:*:*:exe:*:100:*:*:*:*", unknown)
     assert not hits("A:*:*:exe:*:*:0:*:*:*", unknown)
     assert hits("A:*:*:exe:*:100:*:*:*:*", replace(unknown, size=100))
+
+
+def test_a_checksum_means_nothing_where_containers_have_none() -> None:
+    assert hits("A:*:*:exe:*:*:*:*:0:*", replace(PROGRAM, container_type="CL_TYPE_7Z"))
 
 
 def test_a_rule_for_another_release_is_passed_over() -> None:
@@ -77,7 +85,8 @@ def test_a_rule_for_another_release_is_passed_over() -> None:
         "A:*:*:(:*:*:*:*:*:*",
         "A:*:*:(a*)*b:*:*:*:*:*:*",
         "A:*:*:*:*:*:2:*:*:*",
-        "A:*:*:*:*:*:*:*:12345678:*",
+        "A:*:*:*:*:*:*:*:123456789:*",
+        "A:*:*:*:*:*:*:*:nonsense:*",
         "A:*:*:*:*:*:*:*:*:*:x",
         "A:*:*:" + "a" * 5000 + ":*:*:*:*:*:*",
     ],

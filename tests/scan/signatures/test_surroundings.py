@@ -1,16 +1,18 @@
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from mailward.definitions.model import ShardKind
-from mailward.scan.engine import Hit, Preparation, Source
+from mailward.scan.engine import Hit, Preparation, ScanTimeoutError, Source
 from mailward.scan.engines.signatures import SignaturesEngine
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures.phishing import SPOOFED
 
 PAGE = b'<html><a href="http://evil.test">www.example.com</a>'
 MESSAGE = Part("message", b"From: a\n\n", Role.MESSAGE)
-ARCHIVE = Part("message/a.zip", b"PK\x03\x04", Role.ATTACHMENT, "a.zip", parent=MESSAGE)
+ARCHIVE = Part("message/a.lha", b"..-lh5-", Role.ATTACHMENT, "a.lha", parent=MESSAGE)
 
 
 class Prepared:
@@ -26,8 +28,8 @@ class Prepared:
         self.preparation: Preparation = engine.prepare(sources, into)
         self._detector = engine.load(into)
 
-    def scan(self, part: Part) -> list[Hit]:
-        return list(self._detector.scan(part, 5))
+    def scan(self, part: Part, timeout_s: float = 5) -> list[Hit]:
+        return list(self._detector.scan(part, timeout_s))
 
 
 def test_a_link_in_a_mail_that_shows_an_imitated_host_is_suspicious(tmp_path: Path) -> None:
@@ -43,19 +45,31 @@ def test_a_link_in_a_mail_that_shows_an_imitated_host_is_suspicious(tmp_path: Pa
 
 
 def test_a_member_that_a_container_rule_asks_for_is_found(tmp_path: Path) -> None:
-    rules = "Bad.Name:CL_TYPE_ZIP:*:\\.exe$:*:3:*:*:*:*\nOther:CL_TYPE_RAR:*:exe:*:*:*:*:*:*\n"
+    rules = "Bad.Name:*:*:\\.exe$:*:3:*:*:*:*\nOther:CL_TYPE_RAR:*:exe:*:*:*:*:*:*\n"
     prepared = Prepared(tmp_path, {"a.cdb": rules})
-    member = Part("message/a.zip/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    member = Part("message/a.lha/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
     assert prepared.scan(member) == [Hit("Bad.Name")]
-    longer = Part("message/a.zip/x.exe", b"abcd", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    longer = Part("message/a.lha/x.exe", b"abcd", Role.MEMBER, "x.exe", parent=ARCHIVE)
     assert prepared.scan(longer) == []
 
 
 def test_a_rule_that_the_set_ignores_is_not_used(tmp_path: Path) -> None:
     files = {"a.cdb": "Bad:*:*:exe:*:*:*:*:*:*\n", "a.ign2": "Bad\n"}
     prepared = Prepared(tmp_path, files)
-    member = Part("message/a.zip/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
+    member = Part("message/a.lha/x.exe", b"abc", Role.MEMBER, "x.exe", parent=ARCHIVE)
     assert prepared.scan(member) == []
+
+
+def test_rules_on_a_huge_container_end_by_the_clock(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for number in range(300):
+            archive.writestr(f"{number}.txt", b"")
+    prepared = Prepared(tmp_path, {"a.cdb": "Last:*:*:^299:*:*:*:*:*:*\n"})
+    part = Part("a.zip", content.getvalue(), Role.ATTACHMENT, "a.zip")
+    assert prepared.scan(part) == [Hit("Last")]
+    with pytest.raises(ScanTimeoutError):
+        prepared.scan(part, timeout_s=0)
 
 
 def test_a_table_of_file_types_decides_which_signatures_are_for_a_part(tmp_path: Path) -> None:

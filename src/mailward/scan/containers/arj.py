@@ -4,10 +4,11 @@ Methods 1 to 3 are LHA's scheme with a window of 26 KiB, 4 is a simpler one.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Listed, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
@@ -33,8 +34,42 @@ class _DamagedError(Exception):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Of a file or folder."""
+
+    name: str
+    kind: int
+    flags: int
+    method: int
+    packed_bytes: int
+    plain_bytes: int
+    at: int
+    """Where its packed content begins."""
+
+
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The files. Raises only Spent."""
+    for header in _headers(data):
+        if header is None:
+            yield Shut(Reason.MALFORMED, "truncated: the archive has no end")
+        elif header.kind == _FOLDER:
+            budget.count_part(0)  # or millions of folders would cost nothing but time
+        else:
+            yield from _member(data, header, budget)
+
+
+def listed(data: bytes) -> Iterator[Listed]:
+    """What its headers say."""
+    for position, header in enumerate(_headers(data), 1):
+        if header is not None:
+            encrypted = bool(header.flags & _GARBLED)
+            size, packed = header.plain_bytes, header.packed_bytes
+            yield Listed(header.name, size, packed, encrypted, position)
+
+
+def _headers(data: bytes) -> Iterator[_Header | None]:
+    """None at the end if the archive has none."""
     at = 0
     while data.startswith(_MAGIC, at) and at + 4 <= len(data):
         size = int.from_bytes(data[at + 2 : at + 4], "little")
@@ -53,19 +88,15 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
         at += 2
         if kind == _MAIN:
             continue
-        packed = memoryview(data)[at : at + packed_bytes]
+        yield _Header(name, kind, flags, method, packed_bytes, plain_bytes, at)
         at += packed_bytes
-        if kind == _FOLDER:
-            budget.count_part(0)  # or millions of folders would cost nothing but time
-            continue
-        yield from _member(packed, packed_bytes, plain_bytes, flags, method, name, budget)
-    yield Shut(Reason.MALFORMED, "truncated: the archive has no end")
+    yield None
 
 
-def _member(
-    packed: memoryview, packed_bytes: int, plain_bytes: int, flags: int, method: int, name: str,
-    budget: Budget,
-) -> Contents:  # fmt: skip
+def _member(data: bytes, header: _Header, budget: Budget) -> Contents:
+    name, flags, method = header.name, header.flags, header.method
+    packed_bytes, plain_bytes = header.packed_bytes, header.plain_bytes
+    packed = memoryview(data)[header.at : header.at + packed_bytes]
     if flags & _GARBLED:
         yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
         return

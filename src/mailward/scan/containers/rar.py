@@ -9,13 +9,14 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
-from mailward.scan.contents import Contents, Shut, Unlocked
+from mailward.scan.contents import Contents, Listed, Shut, Unlocked
 from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
 
@@ -31,6 +32,13 @@ _LAST_BLOCK = 1 << 6
 _HAS_CHECK = 1
 _POWER_MAX = 18
 """Of two: rounds for a key. RAR takes 15, and refuses above 24."""
+
+
+_FILE_4 = 0x74
+_BLOCK_4 = struct.Struct("<2xBHH")
+"""Kind, flags, size of the header."""
+_FILE_HEADER_4 = struct.Struct("<LLxL6xH4x")
+"""Packed size, size, CRC, bytes of the name."""
 
 
 class _DamagedError(Exception):
@@ -72,6 +80,67 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield Shut(Reason.ENCRYPTED, "encrypted archive member", one)
     if rewritten is not None or not plain.locked:
         yield from libarchive.read(libarchive.RAR, rewritten or data, name, budget)
+
+
+def listed(data: bytes) -> Iterator[Listed]:
+    """What the headers say, as far as they are neither damaged nor encrypted."""
+    with suppress(IndexError, OverflowError, struct.error):
+        yield from (_listed_5 if data.startswith(MAGIC_5) else _listed_4)(data)
+
+
+def _listed_4(data: bytes) -> Iterator[Listed]:
+    at, position = len(MAGIC_4), 0
+    if _flags_4(data) & 0x80:
+        return
+    for _ in range(_BLOCKS_MAX):
+        kind, flags, size = _BLOCK_4.unpack_from(data, at)
+        packed = 0
+        if kind == _FILE_4:
+            packed, plain, crc, name_bytes = _FILE_HEADER_4.unpack_from(data, at + _BLOCK_4.size)
+            start = at + _BLOCK_4.size + _FILE_HEADER_4.size
+            if flags & 0x100:
+                high_packed, high_plain = struct.unpack_from("<LL", data, start)
+                packed, plain, start = (
+                    packed | high_packed << 32,
+                    plain | high_plain << 32,
+                    start + 8,
+                )
+            name = data[start : start + name_bytes].partition(b"\0")[0].decode("utf-8", "replace")
+            position += 1
+            yield Listed(name, plain, packed, bool(flags & 0x04), position, crc)
+        elif flags & 0x8000:
+            (packed,) = struct.unpack_from("<L", data, at + _BLOCK_4.size)
+        at += max(size, _BLOCK_4.size) + packed
+
+
+def _listed_5(data: bytes) -> Iterator[Listed]:
+    at, position = len(MAGIC_5), 0
+    for _ in range(_BLOCKS_MAX):
+        size, start = _number(data, at + 4)
+        kind, fields = _number(data, start)
+        flags, fields = _number(data, fields)
+        extra_bytes, fields = _number(data, fields) if flags & _HAS_EXTRA else (0, fields)
+        packed, fields = _number(data, fields) if flags & _HAS_DATA else (0, fields)
+        after = start + size
+        if kind == _CRYPT:
+            return
+        if kind == _FILE:
+            file_flags, fields = _number(data, fields)
+            plain, fields = _number(data, fields)
+            _, fields = _number(data, fields)
+            fields += 4 if file_flags & _FILE_TIME else 0
+            crc = data[fields : fields + 4] if file_flags & _FILE_CRC else b""
+            _, fields = _number(data, fields + len(crc))
+            _, fields = _number(data, fields)
+            name_bytes, fields = _number(data, fields)
+            name = data[fields : fields + name_bytes].decode("utf-8", "replace")
+            position += 1
+            encrypted = _crypt_record(data[after - extra_bytes : after]) is not None
+            told = int.from_bytes(crc, "little") if crc else None
+            yield Listed(name, plain, packed, encrypted, position, told)
+        at = after + packed
+        if kind == _END:
+            return
 
 
 def _read_4(data: bytes, name: str, budget: Budget) -> Contents:

@@ -25,7 +25,7 @@ from mailward.scan.containers.sevenzip_header import (
     Streams,
     parse,
 )
-from mailward.scan.contents import Contents, Found, Piece, Shut, Unlocked
+from mailward.scan.contents import Contents, Found, Listed, Piece, Shut, Unlocked
 from mailward.scan.part import Role
 from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
@@ -90,6 +90,20 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
             yield from libarchive.read(libarchive.SEVEN_ZIP, data, name, budget)
         return
     yield from archive.files(header)
+
+
+def listed(data: bytes, budget: Budget) -> Iterator[Listed]:
+    """What its header says, if that is not encrypted; which packed bytes are whose, it does not
+    say. Raises Spent."""
+    try:
+        header = _Archive(data, budget).header()
+    except (DamagedError, _LockedError, _UnsupportedError):
+        return
+    named = iter(zip(header.names, header.positions, strict=True))
+    for folder in header.streams.folders:
+        for size, crc in folder.files:
+            name, position = next(named, ("", None))
+            yield Listed(name, size, 0, _is_locked(folder), position, crc)
 
 
 class _Archive:

@@ -69,6 +69,8 @@ class Header:
     names: tuple[str, ...]
     empty: tuple[str, ...]
     """Files without content."""
+    positions: tuple[int, ...] = ()
+    """Of ``names`` among all entries, folders included."""
 
 
 class Cursor:
@@ -137,8 +139,7 @@ def parse(data: bytes) -> Header | Streams:
     if kind != _HEADER:
         raise DamagedError("there is no header where it should be")
     streams = Streams(0, (), ())
-    names: list[str] = []
-    has_stream: list[bool] = []
+    files: list[tuple[int, str, bool]] = []
     while (kind := cursor.byte()) != _END:
         if kind == _PROPERTIES:
             while cursor.byte() != _END:
@@ -148,14 +149,14 @@ def parse(data: bytes) -> Header | Streams:
         elif kind == _STREAMS:
             streams = _streams(cursor)
         elif kind == _FILES:
-            names, has_stream = _files(cursor)
+            files = _files(cursor)
         else:
             raise DamagedError("something else is in the header than should be")
-    paired = list(zip(names, has_stream, strict=True))
     return Header(
         streams,
-        tuple(name for name, has in paired if has),
-        tuple(name for name, has in paired if not has),
+        tuple(name for _, name, has in files if has),
+        tuple(name for _, name, has in files if not has),
+        tuple(position for position, _, has in files if has),
     )
 
 
@@ -280,8 +281,8 @@ def _substreams(cursor: Cursor, folders: list[Folder]) -> None:
         raise DamagedError("something else is in the header than should be")
 
 
-def _files(cursor: Cursor) -> tuple[list[str], list[bool]]:
-    """Names, and whether each has content. Folders have none, and no part of their own."""
+def _files(cursor: Cursor) -> list[tuple[int, str, bool]]:
+    """Positions, names, and whether each has content. Folders have no part of their own."""
     count = cursor.count()
     names = [""] * count
     empty = [False] * count
@@ -296,6 +297,6 @@ def _files(cursor: Cursor) -> tuple[list[str], list[bool]]:
             text = body.take(body.left).decode("utf-16-le", "replace").split("\0")
             names = (text + names)[:count] if len(text) >= count else text + names[len(text) :]
     is_file = iter(empty_files)
-    kept = [(name, not is_empty) for name, is_empty in zip(names, empty, strict=True)
+    entries = enumerate(zip(names, empty, strict=True))
+    return [(position, name, not is_empty) for position, (name, is_empty) in entries
             if not is_empty or next(is_file, False)]  # fmt: skip
-    return [name for name, _ in kept], [has for _, has in kept]

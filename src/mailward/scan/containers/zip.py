@@ -26,7 +26,7 @@ from mailward.scan.containers.inflate import (
     xz,
 )
 from mailward.scan.containers.recognised import COMPOUND_FILE
-from mailward.scan.contents import Ambiguous, Contents, Found, Piece, Shut, Unlocked
+from mailward.scan.contents import Ambiguous, Contents, Found, Listed, Piece, Shut, Unlocked
 from mailward.scan.part import Role
 from mailward.scan.verdict import Doubt, Reason
 
@@ -105,6 +105,22 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
             yield from found
     elif not seen and (end is None or end.count):
         yield Shut(Reason.MALFORMED, "no directory and no members can be read")
+
+
+def listed(data: bytes) -> Iterator[Listed]:
+    """What the directory says, and where a member's own header says otherwise, that as well."""
+    end = _find_end(data)
+    for position, entry in enumerate(_central_directory(data, end) if end is not None else (), 1):
+        yield _as_listed(entry, position)
+        other = _other_reading(data, entry)
+        if other is not None:
+            yield _as_listed(other, position)
+
+
+def _as_listed(entry: _Entry, position: int) -> Listed:
+    encrypted = bool(entry.flags & _ENCRYPTED)
+    size, packed = entry.plain_bytes, entry.packed_bytes
+    return Listed(entry.name, size, packed, encrypted, position, entry.crc)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class SignaturesDetector:
         kind = self._surroundings.types.identify(part.data, part)
         if kind.target is Target.PE:
             yield from self._by_section(part.data)
-        yield from self._surroundings.hits(part, kind, containers)
+        yield from self._surroundings.hits(part, kind, containers, deadline)
         for view in views(part, kind):
             subject = Subject(
                 view.data,

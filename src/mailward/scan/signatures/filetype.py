@@ -77,6 +77,8 @@ class FileType:
         return self.name == "CL_TYPE_IGNORED"
 
 
+MAIL = "CL_TYPE_MAIL"
+OLD_TAR = "CL_TYPE_OLD_TAR"
 ZIP = "CL_TYPE_ZIP"
 OFFICE_ZIP = "CL_TYPE_OOXML_"
 """What the types of zips that are Office documents begin with. For what lies in them, ClamAV takes

@@ -4,22 +4,32 @@ The lines of ``.pdb``, ``.wdb``, ``.gdb``, ``.cdb`` and ``.ftm`` files are check
 prepared and kept as they are. A worker reads them when a part first needs them: few sets have any.
 """
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 from mailward.errors import FormatError
-from mailward.scan.engine import Hit
+from mailward.scan.containers.listing import listing
+from mailward.scan.containers.tar import looks_like_tar
+from mailward.scan.containers.zip import looks_like_zip
+from mailward.scan.contents import Listed
+from mailward.scan.engine import Hit, ScanTimeoutError
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures import container_rules, file_magic
 from mailward.scan.signatures.container_rules import Member
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
-from mailward.scan.signatures.filetype import FileType, FileTypes, Target
+from mailward.scan.signatures.filetype import MAIL, OLD_TAR, ZIP, FileType, FileTypes, Target
 from mailward.scan.signatures.phishing import Phishing
 
 LINKS = frozenset({".gdb", ".pdb", ".wdb"})
 CONTAINERS = ".cdb"
 TYPES = ".ftm"
 SUFFIXES = LINKS | {CONTAINERS, TYPES}
+
+_MEMBERS_PER_CHECK = 256
+"""Between two looks at the clock."""
 
 _OTHER_RELEASES = "made for other functionality levels of ClamAV"
 
@@ -76,23 +86,66 @@ class Surroundings:
         own = [magic for magic in magics if magic is not None]
         return FileTypes(own) if own else FileTypes()
 
-    def hits(self, part: Part, kind: FileType, containers: Sequence[str]) -> Iterator[Hit]:
-        """What is wrong with a part's links and its place in its container. ``containers``: the
-        types of what it lies in, the nearest last."""
-        parent = part.parent
-        if parent is None or not self._kept:
+    def hits(
+        self, part: Part, kind: FileType, containers: Sequence[str], deadline: float
+    ) -> Iterator[Hit]:
+        """What is wrong with a part's links, its place in its container, and what its own headers
+        say of files in it. ``containers``: the types of what it lies in, the nearest last.
+
+        Raises ScanTimeoutError at ``deadline`` (``time.monotonic``).
+        """
+        if not self._kept:
             return
+        parent = part.parent
         is_page = kind.target is Target.HTML or kind.html_inside
-        if is_page and parent.role is Role.MESSAGE:
+        if is_page and parent is not None and parent.role is Role.MESSAGE:
             name = self._phishing.check(part.data)
             if name is not None:
                 yield Hit(name, suspicious=True, signatures=(name,))
-        if self._rules and part.name:
-            member = Member(
-                part.name,
-                size=len(part.data),
-                container_type=containers[-1] if containers else None,
-                container_size=len(parent.data),
-            )
+        if not self._rules:
+            return
+        for number, member in enumerate(chain(_as_member(part, containers), _members(part, kind))):
+            if not number % _MEMBERS_PER_CHECK and time.monotonic() > deadline:
+                raise ScanTimeoutError("rules on containers took too long")
             for name in container_rules.match(self._rules, member):
                 yield Hit(name, signatures=(name,))
+
+
+def _as_member(part: Part, containers: Sequence[str]) -> Iterator[Member]:
+    """A part as its container has it, unless the container's headers say more (``_members``)."""
+    parent = part.parent
+    if parent is None or not part.name or listing(b"", containers[-1]) is not None:
+        return
+    size = len(part.data)
+    told = Member(part.name, size, container_type=containers[-1], container_size=len(parent.data))
+    if told.container_type == MAIL:  # as ClamAV has it
+        told = replace(told, packed_size=size, encrypted=False, position=0)
+    yield told
+
+
+def _members(part: Part, kind: FileType) -> Iterator[Member]:
+    """What a container says of the files in it."""
+    type_ = kind.name
+    if listing(b"", type_) is None and looks_like_tar(part.data):
+        type_ = OLD_TAR
+    told = listing(part.data, type_)
+    size = len(part.data)
+    if told is not None:
+        yield from (_member(one, type_, size) for one in told)
+    if type_ != ZIP and looks_like_zip(part.data):
+        # Behind something else, or an office document: ClamAV finds each file again, by itself.
+        found = listing(part.data, ZIP) or iter(())
+        yield from (_member(replace(one, position=0), ZIP, None) for one in found)
+
+
+def _member(told: Listed, type_: str, container_size: int | None) -> Member:
+    return Member(
+        told.name,
+        told.size,
+        told.packed_size,
+        told.encrypted,
+        told.position,
+        told.crc,
+        type_,
+        container_size,
+    )
