@@ -346,6 +346,7 @@ PARSERS: dict[str, Parser] = {
     "program": _reader(lambda data, _, budget: read_program(data, budget), b"MZ"),
     "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),
     "rar": _reader(rar.read, b"Rar!\x1a\x07\x01\0"),
+    "rar4": _reader(rar.read, b"Rar!\x1a\x07\0"),
     "recognised": _recognised,
     "rpm": _libarchive(libarchive.RPM, b"\xed\xab\xee\xdb"),
     "sis": _reader(sis.read, bytes.fromhex("00000000123a001019040010")),

@@ -1,7 +1,8 @@
 """RAR archives: libarchive unpacks them, what is encrypted is decrypted here first.
 
 libarchive knows no encryption, and its release 3.6 takes some encrypted files for plain ones. So
-the blocks of RAR 5 are walked here; a decrypted archive is made anew for libarchive to read.
+the blocks of RAR 5 are walked here (``rar4`` has older ones); a decrypted archive is made anew for
+libarchive to read.
 Format: RARLAB, "RAR 5.0 archive format" (``technote.txt``).
 """
 
@@ -15,13 +16,12 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import libarchive
+from mailward.scan.containers import libarchive, rar4
 from mailward.scan.contents import Contents, Listed, Shut, Unlocked
 from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
 
 MAGIC_5 = b"Rar!\x1a\x07\x01\0"
-MAGIC_4 = b"Rar!\x1a\x07\0"
 
 _BLOCKS_MAX = 20_000
 _MAIN, _FILE, _SERVICE, _CRYPT, _END = 1, 2, 3, 4, 5
@@ -62,16 +62,13 @@ class _Crypt:
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
     """The files. Raises only Spent."""
-    if not data.startswith(MAGIC_5):
-        yield from _read_4(data, name, budget)
-        return
-    plain = _Archive5(data, budget)
+    plain = _Archive5(data, budget) if data.startswith(MAGIC_5) else rar4.Archive(data, budget)
     try:
         rewritten = plain.rewrite()
-    except _LockedError:
+    except (_LockedError, rar4.LockedError):
         yield Shut(Reason.ENCRYPTED, "encrypted RAR archive, names included")
         return
-    except (_DamagedError, IndexError):
+    except (_DamagedError, rar4.DamagedError, IndexError):
         rewritten = None
         yield Shut(Reason.MALFORMED, "RAR archive: a block in it is damaged")
     for one in plain.unlocked:
@@ -89,7 +86,7 @@ def listed(data: bytes) -> Iterator[Listed]:
 
 
 def _listed_4(data: bytes) -> Iterator[Listed]:
-    at, position = len(MAGIC_4), 0
+    at, position = len(rar4.MAGIC), 0
     if _flags_4(data) & 0x80:
         return
     for _ in range(_BLOCKS_MAX):
@@ -143,17 +140,9 @@ def _listed_5(data: bytes) -> Iterator[Listed]:
             return
 
 
-def _read_4(data: bytes, name: str, budget: Budget) -> Contents:
-    """What is encrypted stays shut; libarchive says so for files, not for headers."""
-    if _flags_4(data) & 0x80:
-        yield Shut(Reason.ENCRYPTED, "encrypted RAR archive, names included")
-        return
-    yield from libarchive.read(libarchive.RAR, data, name, budget)
-
-
 def _flags_4(data: bytes) -> int:
     """Of the main header, which follows the mark."""
-    at = len(MAGIC_4)
+    at = len(rar4.MAGIC)
     return (
         int.from_bytes(data[at + 3 : at + 5], "little") if data[at + 2 : at + 3] == b"\x73" else 0
     )

@@ -1,0 +1,221 @@
+"""RAR 2.9 to 4 that is encrypted: made anew without, for libarchive, which knows no encryption.
+
+Neither a key nor a file says whether a password is right: what comes out is held against the
+file's checksum, a header's against its own. Older archives have other ciphers, and stay shut.
+Format: RARLAB's ``technote.txt`` of release 3; key: M. Kreen, ``rarfile.py``.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from mailward.scan.budget import Budget, Spent
+from mailward.scan.containers import libarchive
+from mailward.scan.contents import Shut
+from mailward.scan.passwords import DEAR
+
+MAGIC = b"Rar!\x1a\x07\0"
+
+_BLOCKS_MAX = 20_000
+_MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
+_HAS_DATA, _HEADERS_ENCRYPTED = 0x8000, 0x80
+_IS_ENCRYPTED, _IS_LARGE, _HAS_SALT = 0x04, 0x100, 0x400
+_IN_PARTS = 0x03
+_BLOCK = struct.Struct("<HBHH")
+_OLDEST_CIPHER = 29
+_STORED = 0x30
+_HEADER_MAX_BYTES = 65_536
+_ROUNDS, _ROUNDS_A_BYTE = 16, 0x4000
+_SEED_MAX_BYTES = 63
+"""Above, RAR's own SHA-1 has an error that its keys depend on."""
+_COST = 2 * DEAR
+"""Of a try: 262,144 rounds of SHA-1, some 30 ms."""
+_PLAIN_MAIN = struct.pack("<HBHH6x", 0x90CF, _MAIN, 0, 13)
+
+
+class DamagedError(Exception):
+    """A block that cannot be."""
+
+
+class LockedError(Exception):
+    """Headers are encrypted, and no password fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    kind: int
+    flags: int
+    raw: bytes
+    after: int
+    """Where what belongs to it begins."""
+
+    @property
+    def data_bytes(self) -> int:
+        """What belongs to it. Raises struct.error."""
+        if self.kind not in (_FILE, _SERVICE) and not self.flags & _HAS_DATA:
+            return 0
+        size: int = struct.unpack_from("<L", self.raw, 7)[0]
+        if self.kind in (_FILE, _SERVICE) and self.flags & _IS_LARGE:
+            size |= struct.unpack_from("<L", self.raw, 32)[0] << 32
+        return size
+
+
+class Archive:
+    """One walk over the blocks."""
+
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self._data = data
+        self._budget = budget
+        self._keys: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}
+        self.unlocked: list[str] = []
+        self.locked: list[str] = []
+
+    def rewrite(self) -> bytes | None:
+        """Without encryption; None if there is none, or nothing is left.
+
+        Raises LockedError, DamagedError, Spent.
+        """
+        out = bytearray(MAGIC)
+        at = len(MAGIC)
+        changed = encrypted = False
+        kept = 0
+        password: str | None = None
+        for _ in range(_BLOCKS_MAX):
+            if at + _BLOCK.size > len(self._data):
+                break
+            self._budget.check_time()
+            try:
+                if encrypted and password is None:
+                    password = self._password_of_headers(at)
+                header = self._header(at, password if encrypted else None)
+                stop = header.after + header.data_bytes
+                if header.kind == _MAIN and header.flags & _HEADERS_ENCRYPTED:
+                    encrypted = changed = True
+                    out += _remade(header.raw, header.flags & ~_HEADERS_ENCRYPTED)
+                elif header.kind in (_FILE, _SERVICE) and header.flags & _IS_ENCRYPTED:
+                    changed = True
+                    opened = self._opened(header, self._data[header.after : stop])
+                    kept += bool(opened)
+                    out += opened
+                else:
+                    kept += header.kind == _FILE
+                    out += header.raw + self._data[header.after : stop]
+            except struct.error as e:
+                raise DamagedError from e
+            at = stop
+            if header.kind == _END:
+                break
+        return bytes(out) if changed and (kept or not self.locked) else None
+
+    def _header(self, at: int, password: str | None) -> _Header:
+        """Raises DamagedError, struct.error."""
+        data = self._data
+        if password is None:
+            _, kind, flags, size = _BLOCK.unpack_from(data, at)
+            if size < _BLOCK.size or at + size > len(data):
+                raise DamagedError
+            return _Header(kind, flags, data[at : at + size], at + size)
+        key, vector = self._key(password, data[at : at + 8])
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+        first = decryptor.update(data[at + 8 : at + 24])
+        check, kind, flags, size = _BLOCK.unpack_from(first)
+        padded = (size + 15) & ~15
+        raw = (first + decryptor.update(data[at + 24 : at + 8 + padded]))[:size]
+        if size < _BLOCK.size or len(raw) < size or zlib.crc32(raw[2:]) & 0xFFFF != check:
+            raise DamagedError
+        return _Header(kind, flags, raw, at + 8 + padded)
+
+    def _password_of_headers(self, at: int) -> str:
+        """Raises LockedError, Spent."""
+        for password in self._candidates(self._data[at : at + 8]):
+            self._budget.check_time()
+            try:
+                self._header(at, password)
+            except (DamagedError, struct.error):
+                continue
+            self._budget.passwords.worked(password)
+            return password
+        raise LockedError
+
+    def _opened(self, header: _Header, packed: bytes) -> bytes:
+        """A block without its encryption; nothing if no password fits. Raises struct.error."""
+        raw, flags = header.raw, header.flags
+        size, check, version, method, name_bytes = struct.unpack_from("<4xLxL4xBBH", raw, 7)
+        name_at = 40 if flags & _IS_LARGE else 32
+        salt_at = name_at + name_bytes
+        name = raw[name_at:salt_at].partition(b"\0")[0].decode("utf-8", "replace")
+        if header.kind == _SERVICE:
+            return b""
+        salt = raw[salt_at : salt_at + 8] if flags & _HAS_SALT else b""
+        plain_flags = flags & ~(_IS_ENCRYPTED | _HAS_SALT)
+        head = _remade(raw[:salt_at] + raw[salt_at + len(salt) :], plain_flags)
+        if not size:
+            return _remade(head[:7] + bytes(4) + head[11:], plain_flags)
+        if version >= _OLDEST_CIPHER and not flags & _IN_PARTS:
+            for password in self._candidates(salt):
+                self._budget.check_time()
+                key, vector = self._key(password, salt)
+                decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+                plain = decryptor.update(packed[: len(packed) & ~15])
+                if method == _STORED:
+                    is_right = zlib.crc32(plain[:size]) == check
+                    made = struct.pack("<L", min(size, len(plain)))
+                    shorter = _remade(head[:7] + made + head[11:], plain_flags) + plain[:size]
+                    found = shorter
+                else:
+                    found = head + plain
+                    is_right = self._unpacks(found)
+                if is_right:
+                    self._budget.passwords.worked(password)
+                    self.unlocked.append(name)
+                    return found
+        self.locked.append(name)
+        return b""
+
+    def _unpacks(self, block: bytes) -> bool:
+        """Whether a file alone has the checksum that it should have; limits don't count here."""
+        try:
+            scratch = Budget(self._budget.settings)
+            found = list(libarchive.read(libarchive.RAR, MAGIC + _PLAIN_MAIN + block, "", scratch))
+        except Spent:
+            return True  # so much that a limit was reached is no accident of a wrong key
+        return bool(found) and not any(isinstance(one, Shut) for one in found)
+
+    def _candidates(self, salt: bytes) -> Iterator[str]:
+        """What was tried with this salt is not paid again: files of an archive have the same."""
+        known = [password for password, of in self._keys if of == salt]
+        if known:
+            yield from known
+            return
+        yield from self._budget.passwords.candidates(_COST)
+
+    def _key(self, password: str, salt: bytes) -> tuple[bytes, bytes]:
+        """And the first vector."""
+        known = password, salt
+        if known not in self._keys:
+            self._keys[known] = _derived(password, salt)
+        return self._keys[known]
+
+
+def _derived(password: str, salt: bytes) -> tuple[bytes, bytes]:
+    seed = (password.encode("utf-16-le", "replace") + salt)[:_SEED_MAX_BYTES]
+    state = hashlib.sha1(usedforsecurity=False)
+    vector = b""
+    for number in range(_ROUNDS):
+        first = number * _ROUNDS_A_BYTE
+        state.update(seed + first.to_bytes(3, "little"))
+        vector += state.digest()[19:]
+        following = range(first + 1, first + _ROUNDS_A_BYTE)
+        state.update(b"".join([seed + count.to_bytes(3, "little") for count in following]))
+    words = struct.unpack(">LLLL", state.digest()[:16])
+    return struct.pack("<LLLL", *words), vector
+
+
+def _remade(raw: bytes, flags: int) -> bytes:
+    """A header with other flags, its size and checksum made anew."""
+    body = raw[2:3] + struct.pack("<HH", flags, len(raw)) + raw[7:]
+    return struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body
