@@ -15,12 +15,11 @@ import structlog
 
 from mailward.alerts import AlertService, Messenger, Source
 from mailward.config import Config
-from mailward.console import health
+from mailward.console import health, recipients
 from mailward.definitions import updater
 from mailward.definitions.following import ProductService
 from mailward.definitions.sharing import Sharing
 from mailward.definitions.store import Store
-from mailward.doors import releasing
 from mailward.doors.clamd import ClamdDoor
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
@@ -30,10 +29,8 @@ from mailward.protect.doubts import DoubtBook
 from mailward.protect.events import EventLog
 from mailward.protect.guard import Guard
 from mailward.protect.housekeeping import keep_house
-from mailward.protect.notify.notifier import Notifier
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.stamp import Stamps
-from mailward.rules import Audience
 from mailward.scan.pool import ScanPool
 from mailward.settings.update import Role
 from mailward.update import alarms
@@ -129,16 +126,6 @@ def doubt_book(config: Config) -> DoubtBook:
     return DoubtBook(config.state_dir / "doubts.json")
 
 
-def notifier(config: Config, record: Record) -> Notifier:
-    """What tells people what became of messages. Raises ConfigError."""
-    hostname = config.smtp.hostname or socket.getfqdn()
-    from_address = config.notify.from_address or f"mailward@{hostname}"
-    for rule in config.policy.rules if not config.notify.admin else ():
-        if Audience.ADMIN in rule.notify:
-            raise ConfigError(f"rule {rule.name!r} notifies admin, and notify.admin names nobody")
-    return Notifier(config.notify, from_address, partial(releasing.send, config.smtp), record)
-
-
 def pool(config: Config) -> ScanPool:
     """The worker processes that scan."""
     return ScanPool(store(config), config.scan)
@@ -184,7 +171,7 @@ class Service:
         self.pool = pool(config)
         self.quarantine = quarantine(config)
         self.events = event_log(config)
-        self.notifier = notifier(config, self.events.record)
+        self.notifier = recipients.notifier(config, self.events.record)
         self.guard = Guard(doubt_book(config), store(config), config.scan)
         self._make_doors(config)
         self._parts = AsyncExitStack()
@@ -386,13 +373,14 @@ async def telling(
         lambda: (messenger.sent, messenger.failed),
         lambda: licenses(config).ends(list(enabled_channels(config.update)), datetime.now(UTC)),
     )
+    routes = recipients.asking(config, quarantine(config), stamps(config), record)
+    if config.http.enabled and scanning:
+        routes += HttpScan(config.http, scanning, record, guard).routes
     listener = Listener(
         config.console,
         lambda: health.gather(config, store(config), scanning, service.ask(), datetime.now(UTC)),
         metrics.render,
-        HttpScan(config.http, scanning, record, guard).routes
-        if config.http.enabled and scanning
-        else (),
+        routes,
     )
     if config.console.enabled:
         await listener.start()

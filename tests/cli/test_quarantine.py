@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mailward.protect.held import Envelope, Held
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.protect.quarantine import Quarantine
+from mailward.protect.requests import ReleaseRequest, RequestBook
 from mailward.scan.verdict import Reason, Risk, Unopened, Verdict
 from mailward.settings.protect import PolicySettings, QuarantineSettings
 
@@ -233,3 +235,30 @@ async def test_what_was_done_by_hand_is_on_record(run: Run, held: Held, tmp_path
 
     (line,) = (tmp_path / "state/events/events.jsonl").read_text().splitlines()
     assert (json.loads(line)["event"], json.loads(line)["trace_id"]) == ("released", held.id)
+
+
+async def test_what_recipients_asked_for_is_listed_and_granted_to_the_one_who_asked(
+    run: Run, held: Held, hop: FakeHop, quarantine: Quarantine, tmp_path: Path
+) -> None:
+    assert "Nobody has asked" in run("requests").output
+    book = RequestBook(tmp_path / "state/requests.json", quarantine)
+    book.add(ReleaseRequest(held.id, "c@example.net", datetime.now(UTC)))
+
+    (listed,) = json.loads(run("requests", "--json").output)
+    shown = run("requests").output
+    result = await asyncio.to_thread(run, "release", held.id, "--for", "c@example.net")
+
+    assert (listed["id"], listed["recipient"]) == (held.id, "c@example.net")
+    assert listed["held"]["sha256"] == held.sha256
+    assert held.id in shown
+    assert "released" in result.output
+    assert hop.messages[0].recipients == ("TO:<c@example.net>",)
+    assert quarantine.get(held.id).envelope.recipients == ("b@example.net",)
+    assert json.loads(run("requests", "--json").output) == []
+
+
+def test_release_for_somebody_else_is_refused(run: Run, held: Held) -> None:
+    with pytest.raises(UsageError, match=r"is not held for d@example\.net"):
+        run("release", held.id, "--for", "d@example.net")
+    with pytest.raises(UsageError, match="not both"):
+        run("release", held.id, "--for", "b@example.net", "--to", "d@example.net")

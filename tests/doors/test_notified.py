@@ -9,12 +9,12 @@ import aiosmtplib
 import pytest
 
 from mailward.config import Config
+from mailward.console.recipients import notifier
 from mailward.doors import releasing
 from mailward.doors.milter import MilterDoor
 from mailward.doors.smtp import Gateway
 from mailward.doors.testing import FakeHop
 from mailward.errors import ConfigError
-from mailward.main import notifier
 from mailward.protect.events import Event
 from mailward.protect.notify.notifier import Notifier
 from mailward.protect.quarantine import Quarantine

@@ -12,6 +12,7 @@ from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings, size, when
 from mailward.cli.events import SinceOption, moment
 from mailward.config import Config
+from mailward.console import recipients
 from mailward.doors import releasing
 from mailward.errors import TemporaryError, UsageError
 from mailward.protect.events import Event
@@ -122,6 +123,14 @@ def release(
         list[str] | None,
         typer.Option("--to", metavar="ADDRESS", help="Send it here instead; may be repeated."),
     ] = None,
+    for_: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="ADDRESS",
+            help="To this one of its recipients; it stays held for the others.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Hand held messages to the mail server behind the gateway; each is deleted once it has it.
@@ -132,14 +141,22 @@ def release(
     """
     config = settings(ctx)
     addresses = tuple(_address(address) for address in to or ())
+    if for_ and addresses:
+        raise UsageError("--to sends it to others, --for to one of its recipients: not both")
     results: dict[str, Mapping[str, str]] = {}
     try:
         with main.event_log(config) as log:
             for id_ in _caught_by(config, signature) or chosen(config, ids, matching):
-                results[id_] = asyncio.run(let_out(config, id_, addresses))
+                results[id_] = asyncio.run(let_out(config, id_, addresses, for_))
                 answer = "; ".join(results[id_].values())
                 log.record(
-                    Event("released", "command", trace_id=id_, recipients=addresses, answer=answer)
+                    Event(
+                        "released",
+                        "command",
+                        trace_id=id_,
+                        recipients=(for_,) if for_ else addresses,
+                        answer=answer,
+                    )
                 )
     finally:  # what was released is told, also when the next one fails
         if as_json:
@@ -173,6 +190,42 @@ def delete(
             quarantine.delete(id_)
             log.record(Event("deleted", "command", trace_id=id_))
             out.print(f"{id_} deleted")
+
+
+@app.command()
+def requests(ctx: typer.Context, as_json: JsonOption = False) -> None:
+    """List what recipients have asked for, the oldest request first.
+
+    `mailward quarantine release ID --for ADDRESS` grants one, `delete ID` ends it.
+
+    Example: `mailward quarantine requests`
+    """
+    config = settings(ctx)
+    quarantine = main.quarantine(config)
+    rows = [
+        (request, quarantine.look(request.id))
+        for request in recipients.request_book(config, quarantine).open()
+    ]
+    if as_json:
+        print_json(
+            [
+                {"id": r.id, "recipient": r.recipient, "asked": r.at.isoformat(), "held": _plain(e)}
+                for r, e in rows
+                if e is not None
+            ]
+        )
+    elif not rows:
+        out.print("Nobody has asked for anything that is held.")
+    else:
+        print_table(
+            ("id", "asked", "recipient", "from", "subject", "verdict"),
+            [
+                (r.id, when(r.at), r.recipient, row[2], row[4], row[5])
+                for r, e in rows
+                if e is not None
+                for row in (_row(e),)
+            ],
+        )
 
 
 def _caught_by(config: Config, signature: str) -> list[str]:
@@ -216,10 +269,12 @@ def _search(
     return [row["id"] for row in rows]
 
 
-async def let_out(config: Config, id_: str, to: tuple[str, ...]) -> Mapping[str, str]:
+async def let_out(
+    config: Config, id_: str, to: tuple[str, ...] = (), only: str = ""
+) -> Mapping[str, str]:
     """Release one message; who was refused. Raises as ``Quarantine.release``."""
     held, stamps = main.quarantine(config), main.stamps(config)
-    return await releasing.let_out(held, config.smtp, stamps, id_, to)
+    return await releasing.let_out(held, config.smtp, stamps, id_, to, only)
 
 
 def _told(results: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""What `mailward run` tells about itself over HTTP: health for monitors, metrics."""
+"""What `mailward run` does over HTTP: health for monitors, metrics, a page to ask for mail."""

@@ -1,5 +1,6 @@
 """Who is told what became of messages, and how often."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,15 @@ from pydantic import Field
 
 from mailward.rules import RecipientAddress
 from mailward.settings.base import Positive, Section
+
+
+class OnRequest(StrEnum):
+    """What happens when the recipient of a held message asks for it."""
+
+    RECORD = "record"
+    """It is noted for `mailward quarantine requests`."""
+    RELEASE = "release"
+    """It is released to that recipient, unless malware was found in it."""
 
 
 class NotifySettings(Section):
@@ -29,4 +39,18 @@ class NotifySettings(Section):
         None,
         description="folder with recipients.txt, sender.txt, admin.txt, digest.txt in place of the "
         "built-in texts, those that are there",
+    )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[!-~]{1,500})?$",
+        description="under which the world reaches `/q/` of the console; set: recipients get a "
+        "link by which they ask for what is held",
+    )
+    link_days: Annotated[float, Field(gt=0, le=365)] = Field(
+        7.0, description="how long such a link holds"
+    )
+    on_request: OnRequest = Field(
+        OnRequest.RECORD,
+        description="record: for `mailward quarantine requests`; release: to that recipient at "
+        "once, unless malware was found",
     )
