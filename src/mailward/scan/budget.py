@@ -25,6 +25,10 @@ _TIME_SHARE = 0.8
 """Of the message's time: the rest lets a worker answer with what it found before it is ended."""
 
 
+_EMULATION_SHARE = 0.2
+"""Of the message's time, for all packed programs that have to be run to be unpacked."""
+
+
 class Spent(Exception):  # noqa: N818 (it is an outcome, not an error)
     """A limit of the whole scan was reached; ``shut`` says which."""
 
@@ -44,6 +48,10 @@ class Budget:
         self.unpacked_bytes = 0
         """Of all parts but the outermost."""
         self.bombs = 0
+        self.emulated: set[bytes] = set()
+        """SHA-256 of the programs that came out of running packed ones: once is enough."""
+        self.emulation_left_s = settings.message_timeout_s * _EMULATION_SHARE
+        """Of computing, to run packed programs."""
         self._total_max = settings.max_total_bytes
         self._clock = clock
         self._end = clock() + settings.message_timeout_s * _TIME_SHARE

@@ -14,7 +14,9 @@ Look = Callable[..., list[Found]]
 
 @pytest.fixture
 def look() -> Look:
-    def look(data: bytes, **limits: float) -> list[Found]:
-        return list(programs.read(data, Budget(ScanSettings.model_validate(limits))))
+    def look(data: bytes, seconds: float = 2) -> list[Found]:
+        budget = Budget(ScanSettings())
+        budget.emulation_left_s = seconds
+        return list(programs.read(data, budget))
 
     return look

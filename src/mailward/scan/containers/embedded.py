@@ -9,6 +9,7 @@ import re
 from mailward.scan import programs
 from mailward.scan.budget import Budget
 from mailward.scan.containers import ace, autoit, inno, installshield, installshield_cabinet, nsis
+from mailward.scan.containers import zip as zip_archive
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -25,6 +26,10 @@ _ARCHIVES = (
     (b"MSCF\0\0\0\0", re.compile(rb".{8}.{3}\0\0{4}.{3}\0\0{4}\x03\x01", re.DOTALL), "cab"),
 )
 """What to look for, and what else is true of the header that it begins."""
+_ZIP = re.compile(
+    rb"PK\x03\x04[\n-\x3f]\0.[\0-\x0f][\0\1\6\x08\x09\x0c\x0e\x5d\x63]\0.{16}.\0.\0", re.DOTALL
+)
+"""The first member of a zip whose end is not there: unpackers of programs may spoil it."""
 _LOOKED_AT = 64
 _FOUND_MAX = 20
 """Archives in one file."""
@@ -62,6 +67,10 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield from installshield.read(data, shield, budget)
     else:
         yield from installshield_cabinet.carve(data, budget)
+    first = _ZIP.search(data, 1)
+    if first is not None and not zip_archive.looks_like_zip(data):
+        at = first.start()
+        yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.zip")
     installer = nsis.find(data)
     if installer is not None:
         yield from nsis.read(data, installer, budget)

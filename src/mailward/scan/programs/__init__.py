@@ -1,10 +1,17 @@
 """Programs: what is packed or carried inside of them."""
 
+import hashlib
+import time
+
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Contents, Shut
-from mailward.scan.programs import carried, packers, portable, upx
+from mailward.scan.contents import Contents, Found, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.programs import carried, emulated, packers, portable, upx
 from mailward.scan.programs.portable import Program
 from mailward.scan.verdict import Reason
+
+UNPACKED, REMAINS = "unpacked", "memory"
+"""Labels of what is made of a packed program: as it would run, or as far as it came."""
 
 
 def read(data: bytes, budget: Budget) -> Contents:
@@ -17,10 +24,42 @@ def read(data: bytes, budget: Budget) -> Contents:
 
 def _unpacked(data: bytes, program: Program, budget: Budget) -> Contents:
     packed = upx.find(data, program)
+    failed: list[Found] = []
     if packed is not None:
-        yield from upx.read(data, program, packed, budget)
+        failed = list(upx.read(data, program, packed, budget))
+        if any(isinstance(found, Piece) and found.label == UNPACKED for found in failed):
+            yield from failed
+            return
+    packer = packers.name(data) or ("UPX" if packed is not None else None)
+    if packer is None and not packers.looks_packed(data, program):
         return
-    packer = packers.name(data)
-    if packer is not None:  # S11
-        why = f"packed program ({packer}): this release cannot unpack it"
-        yield Shut(Reason.UNSUPPORTED, why)
+    if hashlib.sha256(data).digest() in budget.emulated:
+        return  # it came out of the small computer itself, which went on as far as it could
+    if not packers.can_run(program):
+        yield from failed or (_shut(packer, "it is not for 32 bits") if packer else ())
+        return
+    outcome = _run(data, program, budget)
+    for content, label in ((outcome.program, UNPACKED), (outcome.remains, REMAINS)):
+        if content is not None:
+            budget.emulated.add(hashlib.sha256(content).digest())
+            yield Piece(content[: budget.room() + 1], Role.MEMBER, label=label)
+            break
+    if outcome.is_spent:
+        yield Shut(Reason.LIMIT, f"packed program ({packer or 'unknown'}): {outcome.why}")
+    elif outcome.program is None:
+        is_known = packer is not None or outcome.remains is not None
+        yield from failed or (_shut(packer, outcome.why) if is_known else ())
+
+
+def _shut(packer: str | None, why: str) -> Contents:
+    what = f"packed program ({packer or 'unknown'}): this release cannot unpack it"  # S11
+    yield Shut(Reason.UNSUPPORTED, f"{what}: {why}" if why else what)
+
+
+def _run(data: bytes, program: Program, budget: Budget) -> emulated.Outcome:
+    before = time.process_time()
+    seconds = min(budget.emulation_left_s, budget.time_left_s)
+    outcome = emulated.unpack(data, program, seconds)
+    budget.emulation_left_s -= time.process_time() - before
+    budget.check_time()
+    return outcome

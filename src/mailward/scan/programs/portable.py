@@ -138,7 +138,8 @@ def load(data: bytes, program: Program) -> bytearray | None:
     headers = data[: min(max(program.headers_size, program.table_at), PAGE)]
     image[: len(headers)] = headers
     for section in program.sections:
-        here = min(section.size, _pages(section.memory_size), size - section.address)
+        on_disk = -(-section.size // 0x200) * 0x200  # what Windows reads are whole sectors
+        here = min(on_disk, _pages(section.memory_size), size - section.address)
         content = data[section.offset : section.offset + max(0, here)]
         image[section.address : section.address + len(content)] = content
     return image if len(image) == size else None
