@@ -1,12 +1,15 @@
 """What makes room in the quarantine, what does not, and messages encrypted at rest."""
 
 import os
+import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailward import durable
 from mailward.errors import ConfigError, FormatError, TemporaryError
 from mailward.protect.held import Envelope, Held
 from mailward.protect.mail import Mail
@@ -177,3 +180,73 @@ def test_a_key_file_that_cannot_be_used_is_refused_at_the_start(
         quarantine(tmp_path, key_file=path)
     with pytest.raises(ConfigError, match="No such file"):
         quarantine(tmp_path, key_file=tmp_path / "absent")
+
+
+def used(folder: Path) -> tuple[list[int], list[int]]:
+    """What the tally says, and what is there: bytes and messages."""
+    entries = [path for path in (folder / "q").iterdir() if path.is_dir()]
+    size = sum(file.stat().st_size for entry in entries for file in entry.iterdir())
+    told = [int(number) for number in (folder / "q/usage").read_text().split()]
+    return told, [size, len(entries)]
+
+
+def test_a_delete_while_another_process_counts_is_subtracted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's first message comes when the entry is away and the tally not yet written."""
+    ours, others = quarantine(tmp_path), quarantine(tmp_path)
+    entries = [hold(ours) for _ in range(3)]
+    holding: list[threading.Thread] = []
+    remove = shutil.rmtree
+
+    def meanwhile(path: Path, *arguments: Any, **options: Any) -> None:
+        remove(path, *arguments, **options)
+        if not holding:
+            holding.append(threading.Thread(target=hold, args=(others,)))
+            holding[0].start()
+            holding[0].join(0.3)  # as far as it gets before the delete is over
+
+    monkeypatch.setattr(shutil, "rmtree", meanwhile)
+    ours.delete(entries[0].id)
+    holding[0].join()
+
+    told, there = used(tmp_path)
+    assert told == there
+    assert there[1] == 3
+
+
+async def test_the_tally_follows_an_entry_that_is_released_to_some(tmp_path: Path) -> None:
+    box = quarantine(tmp_path)
+    verdict = Verdict()
+    decision = decide(verdict, PolicySettings(), Mail("", (), "", b""))
+    recipients = tuple(f"somebody-{number}@example.net" for number in range(50))
+    entry = box.hold(MESSAGE, Envelope("", recipients), verdict, decision)
+
+    async def send(envelope: Envelope, message: bytes) -> dict[str, str]:
+        return {}
+
+    await box.release(entry.id, send, only=recipients[0])
+
+    told, there = used(tmp_path)
+    assert told == there
+    await box.release(entry.id, send)
+    assert used(tmp_path) == ([0, 0], [0, 0])
+
+
+def test_what_could_not_be_written_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = quarantine(tmp_path)
+    hold(box)
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(durable, "publish", fails)
+        with pytest.raises(TemporaryError):
+            hold(box)
+
+    told, there = used(tmp_path)
+    assert told == there
+    assert there[1] == 1

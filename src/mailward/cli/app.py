@@ -11,6 +11,7 @@ from mailward.cli import (
     config,
     definitions,
     events,
+    false_positive,
     policy,
     quarantine,
     repo,
@@ -72,6 +73,7 @@ app.add_typer(license_group.app, name="license")
 app.add_typer(product_group.app, name="products")
 app.add_typer(repo.app, name="repo")
 quarantine.app.command("rescan")(rescan.rescan)
+quarantine.app.command("false-positive")(false_positive.false_positive)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(policy.app, name="policy")
 app.add_typer(config.app, name="config")

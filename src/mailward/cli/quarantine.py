@@ -105,7 +105,10 @@ def show(
             ("size", size(held.size_bytes)),
             ("set", held.verdict.set or "-"),
             *(("risk", f"{risk.name} in {risk.part}") for risk in held.verdict.risks),
-            *(("unopened", f"{u.reason.value}: {u.part}") for u in held.verdict.unopened),
+            *(
+                ("unopened", f"{u.reason.value}: {u.part}" + (f" ({u.detail})" if u.detail else ""))
+                for u in held.verdict.unopened
+            ),
         ],
     )
 

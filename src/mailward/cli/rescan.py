@@ -11,7 +11,9 @@ from mailward import main
 from mailward.cli.common import JsonOption, print_json, print_table, settings
 from mailward.cli.quarantine import Ids, Matching, chosen, let_out
 from mailward.config import Config
+from mailward.doors.told import Record, unrecorded
 from mailward.errors import FormatError, UsageError
+from mailward.protect.events import Event
 from mailward.protect.mail import Mail
 from mailward.protect.policy import decide
 from mailward.rules import Action
@@ -34,7 +36,8 @@ def rescan(
     """
     config = settings(ctx)
     named = chosen(config, ids, matching) if ids or matching else main.quarantine(config).ids()
-    results = asyncio.run(_rescan(config, named, release=release))
+    with main.event_log(config) as log:
+        results = asyncio.run(scan_again(config, named, release=release, record=log.record))
     if as_json:
         print_json([asdict(result) for result in results])
     else:
@@ -47,7 +50,9 @@ def rescan(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rescanned:
+class Rescanned:
+    """One held message under the definitions of now."""
+
     id: str
     verdict: str
     risks: tuple[str, ...]
@@ -55,7 +60,10 @@ class _Rescanned:
     result: str
 
 
-async def _rescan(config: Config, ids: Sequence[str], *, release: bool) -> list[_Rescanned]:
+async def scan_again(
+    config: Config, ids: Sequence[str], *, release: bool, record: Record = unrecorded
+) -> list[Rescanned]:
+    """Each of them; with ``release``, what the policy would deliver now is let out."""
     quarantine = main.quarantine(config)
     results = []
     async with main.pool(config) as pool:
@@ -63,17 +71,17 @@ async def _rescan(config: Config, ids: Sequence[str], *, release: bool) -> list[
             try:
                 held, message = quarantine.get(id_), quarantine.message(id_)
             except (FormatError, UsageError) as e:
-                results.append(_Rescanned(id_, "damaged", (), "-", str(e)))
+                results.append(Rescanned(id_, "damaged", (), "-", str(e)))
                 continue
             verdict = await pool.scan(message)
             mail = Mail(held.envelope.sender, held.envelope.recipients, "", message)
             decision = decide(verdict, config.policy, mail)
             result = "kept"
             if release and decision.action in (Action.DELIVER, Action.TAG):
-                refused = await let_out(config, id_, ())
-                result = f"kept for some: {'; '.join(refused.values())}" if refused else "released"
+                refused = await let_out(config, id_)
+                answer = "; ".join(refused.values())
+                record(Event("released", "command", trace_id=id_, answer=answer))
+                result = f"kept for some: {answer}" if refused else "released"
             names = tuple(dict.fromkeys(risk.name for risk in verdict.risks))
-            results.append(
-                _Rescanned(id_, verdict.kind.value, names, decision.action.value, result)
-            )
+            results.append(Rescanned(id_, verdict.kind.value, names, decision.action.value, result))
     return results

@@ -51,7 +51,7 @@ class Event:
 
     event: str
     """``message`` (a door answered for it), ``released``, ``deleted``, ``expired``,
-    ``notified`` or ``requested``."""
+    ``notified``, ``requested`` or ``false-positive``."""
     door: str
     """``smtp``, ``milter``, ``clamd``, ``command`` …"""
     trace_id: str = ""

@@ -22,6 +22,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from mailward import durable
@@ -29,7 +30,7 @@ from mailward.errors import BusyError, ConfigError, FormatError, TemporaryError,
 from mailward.protect.held import Envelope, Held, decode, encode
 from mailward.protect.mail import mail_text
 from mailward.protect.policy import Decision
-from mailward.protect.room import ENTRY_ID, RESERVED, Room, entry_bytes
+from mailward.protect.room import ENTRY_ID, RESERVED, Room
 from mailward.protect.sealed import read_key, seal, unseal
 from mailward.scan.verdict import Verdict
 from mailward.settings.protect import QuarantineSettings
@@ -115,9 +116,7 @@ class Quarantine:
             try:
                 self._write(held.id, temporary, files)
             except BaseException:
-                for left in (temporary, self._folder / held.id):
-                    shutil.rmtree(left, ignore_errors=True)
-                self._room.free(size)
+                self._room.take_away(temporary, partial(self._give_up, temporary, held.id), size)
                 raise
         except OSError as e:
             raise TemporaryError(
@@ -179,9 +178,7 @@ class Quarantine:
 
     def delete(self, id_: str) -> None:
         """Remove an entry, damaged or not, for good. Raises UsageError if there is none."""
-        size = entry_bytes(self._entry(id_))
-        self._take_away(id_)
-        self._room.free(size)
+        self._room.take_away(self._entry(id_), partial(self._take_away, id_))
 
     async def release(
         self, id_: str, send: Send, to: Sequence[str] = (), only: str = ""
@@ -209,7 +206,9 @@ class Quarantine:
                 self.delete(id_)
             elif not to and len(left) < len(own):
                 rest = replace(held, envelope=replace(held.envelope, recipients=left))
-                durable.write_atomic(self._entry(id_) / _ENTRY, encode(rest), mode=0o600)
+                path = self._entry(id_) / _ENTRY
+                write = partial(durable.write_atomic, path, encode(rest), mode=0o600)
+                self._room.changed(path.parent, write)
             return refused
 
     def _entry(self, id_: str) -> Path:
@@ -231,7 +230,12 @@ class Quarantine:
             )
         return unseal(self._key, sealed, id_)
 
-    def _take_away(self, id_: str) -> None:
+    def _give_up(self, temporary: Path, id_: str) -> bool:
+        for left in (temporary, self._folder / id_):
+            shutil.rmtree(left, ignore_errors=True)
+        return True
+
+    def _take_away(self, id_: str) -> bool:
         folder = self._entry(id_)
         doomed = durable.temporary_beside(folder)
         try:
@@ -239,6 +243,7 @@ class Quarantine:
         except FileNotFoundError as e:
             raise _absent(id_) from e
         shutil.rmtree(doomed)
+        return True
 
     def _remove(self, id_: str) -> bool:
         """For its age or for room; not while somebody is releasing it."""

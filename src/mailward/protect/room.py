@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from mailward import durable
@@ -76,10 +77,25 @@ class Room:
             os.truncate(temporary / RESERVED, size)
             self._write(used.plus(size, 1))
 
-    def free(self, size: int) -> None:
-        """An entry of that size has gone."""
+    def take_away(self, folder: Path, remove: Callable[[], bool], size: int | None = None) -> bool:
+        """Have ``remove`` take an entry away, and count it no more; False if it was not removed.
+
+        Both under the lock: who counts anew sees all of it or nothing. ``size``: what was reserved
+        for it, if it may not be there in full.
+        """
         with self._lock():
-            self._write(self._read().plus(-size, -1))
+            used, counted = self._read(), entry_bytes(folder) if size is None else size
+            removed = remove()
+            if removed:
+                self._write(used.plus(-counted, -1))
+            return removed
+
+    def changed(self, folder: Path, change: Callable[[], None]) -> None:
+        """Have ``change`` write an entry anew, and count what it is now."""
+        with self._lock():
+            used, before = self._read(), entry_bytes(folder)
+            change()
+            self._write(used.plus(entry_bytes(folder) - before, 0))
 
     def expire(self) -> list[str]:
         """Remove what was held longer than ``keep_days``; the names of what went."""
@@ -88,9 +104,7 @@ class Room:
         for id_ in self.ids():
             if _since(id_) >= oldest:
                 break
-            size = entry_bytes(self._folder / id_)
-            if self._remove(id_):
-                self.free(size)
+            if self.take_away(self._folder / id_, partial(self._remove, id_)):
                 gone.append(id_)
         return gone
 
