@@ -1,7 +1,7 @@
 """What is at fault in a message, cut out or disarmed, and what is left scanned again."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from mailward.doors.scanning import Scans
@@ -31,6 +31,10 @@ class Cut:
     verdict: Verdict
     """Of what is left."""
     how: Action
+    stripped: frozenset[str] = frozenset()
+    """Labels of the parts that went as a whole."""
+    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Label of a part that stays to what was taken out of it."""
 
 
 class Cutter:
@@ -51,11 +55,14 @@ class Cutter:
     async def strip(self, rules: Sequence[str]) -> Cut | None:
         """Without the parts at fault, and those that ``rules`` ask for."""
         more = [p for rule in rules for p in fitting_files(self._verdict, self._policy, rule)]
-        content = self._without(self._message, strip.at_fault(self._verdict, more))
+        labels = strip.at_fault(self._verdict, more)
+        content = self._without(self._message, labels)
         if content is None:
             return None
         left = await self._scanner.scan(content)
-        return Cut(content, self._held_as, left, Action.STRIP) if self._is_fit(left) else None
+        if not self._is_fit(left):
+            return None
+        return Cut(content, self._held_as, left, Action.STRIP, labels)
 
     async def disarm(self) -> Cut | None:
         """Without what documents and pages would run, and the parts where that cannot be done."""
@@ -76,10 +83,11 @@ class Cutter:
                 content, above = with_note(content, note.text())
             left = await self._scanner.scan(content)
             again = {label.removeprefix(above) for label in _faulty(left)} - wanted
+            if not again and not self._is_fit(left):
+                return None
             if not again:
-                return (
-                    Cut(content, self._held_as, left, Action.DISARM) if self._is_fit(left) else None
-                )
+                stripped = frozenset(wanted)
+                return Cut(content, self._held_as, left, Action.DISARM, stripped, removed)
             wanted |= again
         return None
 
