@@ -91,11 +91,11 @@ class Audience(StrEnum):
     """Who is told what became of a message."""
 
     RECIPIENTS = "recipients"
-    """Whom it was for; not if it comes from inside, whose recipients are strangers."""
+    """Whom it was for: those in ``notify.domains``, or, if that is empty, of mail from outside."""
     ADMIN = "admin"
     """``notify.admin``."""
     SENDER = "sender"
-    """Only where it comes from inside (``policy.internal``): other senders may be anybody."""
+    """Only of mail from inside (``policy.internal``), in ``notify.domains``: others are anybody."""
 
 
 class WhenDown(StrEnum):

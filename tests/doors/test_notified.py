@@ -94,9 +94,14 @@ async def test_a_milter_tells_them_too(
     assert held.encode() in note.content
 
 
-async def test_a_rule_that_tells_an_administrator_who_is_nobody_is_refused(tmp_path: Path) -> None:
-    rules: list[Any] = [{"name": "r", "action": "tag", "notify": ["admin"]}]
+@pytest.mark.parametrize(
+    ("audience", "why"), [("admin", r"notify\.admin names nobody"), ("sender", r"notify\.domains")]
+)
+async def test_a_rule_that_tells_somebody_who_is_nobody_is_refused(
+    tmp_path: Path, audience: str, why: str
+) -> None:
+    rules: list[Any] = [{"name": "r", "action": "tag", "notify": [audience]}]
     config = Config(state_dir=tmp_path, policy=PolicySettings.model_validate({"rules": rules}))
 
-    with pytest.raises(ConfigError, match=r"notify\.admin names nobody"):
+    with pytest.raises(ConfigError, match=why):
         notifier(config, lambda event: None)

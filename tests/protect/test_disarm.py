@@ -23,7 +23,7 @@ from mailward.scan.kinds import kinds
 from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.settings.scan import ScanSettings
-from mailward.testing import Attachment, inert_executable, message
+from mailward.testing import Attachment, forwarded, inert_executable, message, zipped
 from tests.scan.documents.build import compound_file, ole_native, vba_project
 
 SOURCE = b'Attribute VB_Name = "M"\r\nSub AutoOpen()\r\nShell "calc"\r\nEnd Sub\r\n'
@@ -261,6 +261,8 @@ def test_what_has_nothing_active_is_left_alone() -> None:
         (b"%PDF-1.4\nnothing of a PDF\n", "damaged"),
         (b"{\\rtf1 {\\object {\\objdata 0105", "too early"),
         (b"{\\rtf1 {\\object\\bin999999 x}}", "impossible size"),
+        (b"{\\rtf1 \\bin00000000000000000001 x}", "impossible size"),
+        (b"{\\rtf1 \\objdata 0105}", "itself embedded objects"),
         (b"\xff\xfe" + "<html><script>x</script></html>".encode("utf-16-le"), "UTF-16"),
         (b"<svg><script>x</script></svg>", "picture with scripts"),
         (packed({"META-INF/manifest.xml": "", "Basic/script-lc.xml": ""}), "OpenDocument"),
@@ -345,6 +347,56 @@ def test_a_picture_takes_the_place_of_an_object_in_rtf() -> None:
     assert b"shown" in result.data
     assert b"before" in result.data
     assert not re.search(rb"objdata|DDE|evil", result.data)
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        b"\\u68 P\\u68 A\\u69 G E cmd",
+        b"\\'44\\'44\\'45 cmd",
+        b"\\bin4 PAGEDDE cmd",
+        b"{\\b D}{\\i DE} cmd",
+        b"",
+    ],
+)
+def test_instructions_that_are_written_in_odd_ways_go(instruction: bytes) -> None:
+    result = disarm(b"{\\rtf1 {\\field{\\*\\fldinst " + instruction + b"}{\\fldrslt shown}}}")
+
+    assert result is not None
+    assert b"cmd" not in result.data
+    assert b"shown" in result.data
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        Attachment("a.pdf", pdf("script")),
+        Attachment("b.docm", document(others={"word/vbaProject.bin": PROJECT})),
+        Attachment("c.html", b"<html><script>x</script></html>"),
+        Attachment("d.zip", zipped(Attachment("e.rtf", b"{\\rtf1 {\\object {\\objdata 01}}}"))),
+        Attachment("f.pdf", pdf("encrypted")),
+    ],
+)
+def test_what_holds_an_active_document_is_not_sound(inside: Attachment) -> None:
+    for mail in (
+        message(Attachment("a.zip", zipped(Attachment("readme.txt", b"x"), inside))),
+        message(Attachment("a.eml", message(inside))),
+        forwarded(message(inside)),
+    ):
+        result = disarm_message(mail)
+        assert result is not None
+        assert len(result.unsound) == 1
+        assert not result.removed
+
+
+def test_archives_and_messages_with_nothing_active_are_left_alone() -> None:
+    inside = (Attachment("a.pdf", pdf("nothing")), Attachment("b.docx", document()))
+    mail = message(Attachment("a.zip", zipped(*inside)), Attachment("b.eml", message(*inside)))
+
+    result = disarm_message(mail)
+
+    assert result is not None
+    assert (result.removed, result.unsound, result.content) == ({}, {}, mail)
 
 
 def parsed(content: bytes) -> EmailMessage:

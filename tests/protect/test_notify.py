@@ -48,8 +48,15 @@ def mail(client: str = OUTSIDE, sender: str = "a@example.org", head: str = "") -
     return Mail(sender, ("b@example.net", "c@example.net"), client, content)
 
 
-def told(decided: ForSome, about: Mail) -> list[tuple[str, str]]:
-    found = notices([decided], [held(decided)], about, POLICY, ["admin@example.net"], NOW)
+def chosen(**settings: Any) -> NotifySettings:
+    return NotifySettings.model_validate({"admin": ["admin@example.net"], **settings})
+
+
+OURS = chosen(domains=["example.org", "example.net"])
+
+
+def told(decided: ForSome, about: Mail, settings: NotifySettings = OURS) -> list[tuple[str, str]]:
+    found = notices([decided], [held(decided)], about, POLICY, settings, NOW)
     return [(notice.audience.value, notice.to) for notice in found]
 
 
@@ -64,7 +71,27 @@ def test_recipients_and_the_administrator_are_told_the_sender_from_outside_never
 
 
 def test_of_mail_from_inside_the_sender_is_told_and_strangers_are_not() -> None:
-    assert told(BOTH, mail(INSIDE)) == [("admin", "admin@example.net"), ("sender", "a@example.org")]
+    away = chosen(domains=["example.org"])
+
+    assert told(BOTH, mail(INSIDE), away) == [
+        ("admin", "admin@example.net"), ("sender", "a@example.org")
+    ]  # fmt: skip
+    assert told(BOTH, mail(INSIDE), chosen()) == [("admin", "admin@example.net")]
+
+
+@pytest.mark.parametrize("sender", ["a@elsewhere.example", "a@notexample.org", "", "a"])
+def test_a_sender_that_is_not_ours_is_not_told_even_if_its_mail_comes_from_inside(
+    sender: str,
+) -> None:
+    assert ("sender", sender) not in told(BOTH, mail(INSIDE, sender))
+
+
+def test_domains_hold_in_any_case_and_for_all_below_a_star() -> None:
+    settings = chosen(domains=["Example.ORG", "*.example.net"])
+
+    assert settings.is_ours("a@EXAMPLE.org")
+    assert settings.is_ours("a@x.y.example.net")
+    assert not settings.is_ours("a@example.net")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +103,7 @@ def test_nobody_answers_what_was_sent_automatically(head: str) -> None:
 
 def test_a_notification_that_comes_back_causes_no_other() -> None:
     made = Texts(None, "mailward@example.net").message(
-        notices([BOTH], [], mail(), POLICY, [], NOW)[0]
+        notices([BOTH], [], mail(), POLICY, OURS, NOW)[0]
     )
 
     assert told(BOTH, Mail("", ("b@example.net",), OUTSIDE, made)) == []
@@ -87,7 +114,8 @@ def test_the_entry_that_is_named_is_the_readers_own() -> None:
     first, second = some("b@example.net"), some("c@example.net", reason="another")
     entries = [held(first, "20261123T100000-00000001"), held(second, "20261123T100000-00000002")]
 
-    found = notices([first, second], entries, mail(), POLICY, [], NOW)
+    found = notices([first, second], entries, mail(), POLICY, chosen(admin=[]), NOW)
+    found = [notice for notice in found if notice.audience is Audience.RECIPIENTS]
 
     assert [(n.to, n.held_as[-1]) for n in found] == [
         ("b@example.net", "1"),
@@ -195,9 +223,8 @@ class Hop:
 
 
 def notifier(hop: Hop, events: list[Event], **settings: Any) -> Notifier:
-    chosen = NotifySettings.model_validate({"admin": ["admin@example.net"], **settings})
     return Notifier(
-        chosen, "mailward@example.net", hop.send, events.append,
+        chosen(**settings), "mailward@example.net", hop.send, events.append,
         link=lambda id_, to: f"https://m.example/q/{id_[-1]}{to}", retry_s=0.01,
     )  # fmt: skip
 

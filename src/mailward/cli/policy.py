@@ -95,7 +95,7 @@ async def _try(config: Config, mail: Mail) -> _Tried:
         envelope = Envelope(mail.sender, mail.recipients)
         judged = await Judge(config.policy, pool).judge(mail.content, envelope, Origin(mail.client))
     now = datetime.now(UTC)
-    told = notices(judged.decisions, (), mail, config.policy, config.notify.admin, now)
+    told = notices(judged.decisions, (), mail, config.policy, config.notify, now)
     return _Tried(judged.verdict, judged.decisions, judged.cut, told)
 
 

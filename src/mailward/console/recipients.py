@@ -24,9 +24,14 @@ def notifier(config: Config, record: Record) -> Notifier:
     """What tells people what became of messages. Raises ConfigError."""
     hostname = config.smtp.hostname or socket.getfqdn()
     from_address = config.notify.from_address or f"mailward@{hostname}"
-    for rule in config.policy.rules if not config.notify.admin else ():
-        if Audience.ADMIN in rule.notify:
+    for rule in config.policy.rules:
+        if Audience.ADMIN in rule.notify and not config.notify.admin:
             raise ConfigError(f"rule {rule.name!r} notifies admin, and notify.admin names nobody")
+        if Audience.SENDER in rule.notify and not config.notify.domains:
+            raise ConfigError(
+                f"rule {rule.name!r} notifies the sender, and notify.domains does not say who is "
+                "one of yours"
+            )
     send = partial(releasing.send, config.smtp)
     made = links(config)
     if made is None:

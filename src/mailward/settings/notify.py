@@ -1,6 +1,7 @@
 """Who is told what became of messages, and how often."""
 
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from mailward.rules import RecipientAddress
 from mailward.settings.base import Positive, Section
+from mailward.settings.doors import Domain, domain_key
 
 
 class OnRequest(StrEnum):
@@ -27,6 +29,11 @@ class NotifySettings(Section):
     )
     admin: tuple[RecipientAddress, ...] = Field(
         (), description="who is meant by `admin` in a rule's `notify`"
+    )
+    domains: tuple[Domain, ...] = Field(
+        (),
+        description="ours: `sender` in a rule's `notify` needs it, and tells only senders there; "
+        "set: `recipients` elsewhere are not told either",
     )
     per_recipient_per_h: Positive = Field(10, description="to one address; what is more is dropped")
     per_h: Positive = Field(500, description="to all addresses together; what is more is dropped")
@@ -54,3 +61,19 @@ class NotifySettings(Section):
         description="record: for `mailward quarantine requests`; release: to that recipient at "
         "once, unless malware was found",
     )
+
+    @cached_property
+    def own_domains(self) -> frozenset[str]:
+        """``domains``, as they are compared."""
+        return frozenset(domain_key(domain) for domain in self.domains)
+
+    def is_ours(self, address: str) -> bool:
+        """Whether an address is in one of ``domains``."""
+        name = domain_key(address.rpartition("@")[2]) if "@" in address else ""
+        if name in self.own_domains:
+            return True
+        while name:
+            name = name.partition(".")[2]
+            if f"*.{name}" in self.own_domains:
+                return True
+        return False

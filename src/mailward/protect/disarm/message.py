@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mailward.protect import strip
 from mailward.protect.disarm.documents import disarm
+from mailward.protect.disarm.inside import require_nothing_active_inside
 from mailward.protect.disarm.result import Disarmed, UnsoundError
 from mailward.protect.strip import Leaf
 from mailward.scan import encodings
@@ -15,7 +16,7 @@ _ENCODING_FIELDS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _OUR_ENCODING = b"Content-Transfer-Encoding: base64\r\n"
-_LEFT_ALONE = ("message/", "text/plain", "text/calendar")
+_LEFT_ALONE = ("text/plain", "text/calendar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def _disarmed(leaf: Leaf) -> Disarmed | None:
         return None
     body = leaf.span.data[head.body : leaf.span.end]
     readings = encodings.decode_transfer(body, head.encoding)
+    for data in readings:
+        require_nothing_active_inside(data, name, head.type.value)
     results = [disarm(data, name, head.type.value, head.type.charset) for data in readings]
     if len(results) == 1:
         return results[0]

@@ -12,7 +12,7 @@ from mailward.protect.disarm.fields import is_harmless
 from mailward.protect.disarm.result import Disarmed, UnsoundError
 
 _TOKEN = re.compile(
-    rb"[^\\{}]++|[{}]|\\bin ?(-?\d{1,10}) ?|\\'..|\\([a-zA-Z]+)(?:-?\d{1,10})? ?|\\.|\\\Z",
+    rb"[^\\{}]++|[{}]|\\bin ?(-?\d+) ?|\\'..|\\([a-zA-Z]+)(?:-?\d+)? ?|\\.|\\\Z",
     re.DOTALL,
 )
 _TOKENS_MAX = 5_000_000
@@ -36,6 +36,11 @@ _DROPPED = {
 """Control words whose group is left out."""
 _LEFT = re.compile(rb"obj\s*(?:data|ocx|autlink|link|emb|update)|d0cf11e0a1b1", re.IGNORECASE)
 _NESTING_MAX = 1000
+_DIGITS_MAX = 9
+_UNREADABLE = b"?"
+"""Letters by their number, in an instruction: honest writers have no need of them there, and what
+stands behind may be skipped for them. No harmless field begins so.
+"""
 
 
 @dataclass(slots=True)
@@ -78,6 +83,8 @@ def _rewritten(data: bytes, at: int, removed: dict[str, None]) -> tuple[bytes, i
                 raise UnsoundError("an RTF document with groups very deep inside each other")
         elif text == b"}":
             group = stack.pop()
+            if group.dropped and not stack:
+                raise UnsoundError(f"an RTF document that is itself {group.dropped}")
             written = _written(group, removed)
             if not stack:
                 return written, at
@@ -86,10 +93,11 @@ def _rewritten(data: bytes, at: int, removed: dict[str, None]) -> tuple[bytes, i
             above.results += [written] if group.is_result else group.results
             above.text += group.text
         elif token[1] is not None:
-            size = int(token[1])
+            size = int(token[1]) if len(token[1]) <= _DIGITS_MAX else -1
             if size < 0 or size > len(data) - at:
                 raise UnsoundError("an RTF document with binary data of an impossible size")
             stack[-1].out.append(text + data[at : at + size])
+            stack[-1].text += _UNREADABLE
             at += size
         else:
             _word(stack[-1], token[2].lower() if token[2] else b"", text)
@@ -106,8 +114,8 @@ def _word(group: _Group, word: bytes, text: bytes) -> None:
         group.is_instruction = True
     elif not word and text[:1] != b"\\":
         group.text += text
-    elif text[:2] == b"\\'":
-        group.text += b"?"
+    elif text[:2] == b"\\'" or word == b"u":
+        group.text += _UNREADABLE
 
 
 def _written(group: _Group, removed: dict[str, None]) -> bytes:

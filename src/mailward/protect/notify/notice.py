@@ -1,6 +1,7 @@
 """What a notification is about, and to whom it may go; decisions only.
 
-Never to the sender of a message that came from outside: its address is anybody's. Never because of
+Never to a sender from outside, or with an address that is not in a domain of ours: it is anybody's.
+Never because of
 a message without a sender that was sent automatically: that is a notification itself, or a bounce,
 and the answer to it would begin a loop (RFC 3834 section 2).
 """
@@ -13,6 +14,7 @@ from mailward.protect.held import Held
 from mailward.protect.mail import Mail
 from mailward.protect.policy import ForSome
 from mailward.rules import Action, Audience
+from mailward.settings.notify import NotifySettings
 from mailward.settings.protect import PolicySettings
 
 _LISTS = ("list-id", "list-post", "list-unsubscribe")
@@ -41,7 +43,7 @@ def notices(
     held: Sequence[Held],
     mail: Mail,
     policy: PolicySettings,
-    admin: Sequence[str],
+    settings: NotifySettings,
     at: datetime,
 ) -> list[Notice]:
     """Who is to be told what of a message that was acted on."""
@@ -52,20 +54,23 @@ def notices(
         _notice(audience, to, some, held, mail, at)
         for some in decisions
         for audience in some.decision.notify
-        for to in _readers(audience, some, mail, admin, ours=ours)
+        for to in _readers(audience, some, mail, settings, ours=ours)
     ]
 
 
 def _readers(
-    audience: Audience, some: ForSome, mail: Mail, admin: Sequence[str], *, ours: bool
+    audience: Audience, some: ForSome, mail: Mail, settings: NotifySettings, *, ours: bool
 ) -> Sequence[str]:
     match audience:
         case Audience.ADMIN:
-            return admin
+            return settings.admin
+        case Audience.RECIPIENTS if settings.domains:
+            return [to for to in some.recipients if settings.is_ours(to)]
         case Audience.RECIPIENTS:
             return () if ours else some.recipients
         case Audience.SENDER:
-            return (mail.sender,) if ours and mail.sender and not _is_automatic(mail) else ()
+            answerable = ours and settings.is_ours(mail.sender) and not _is_automatic(mail)
+            return (mail.sender,) if answerable else ()
 
 
 def _notice(

@@ -111,7 +111,7 @@ class Notifier:
         """A message was acted on: whoever a rule names is told."""
         try:
             now = datetime.now(UTC)
-            for notice in notices(decisions, held, mail, policy, self._settings.admin, now):
+            for notice in notices(decisions, held, mail, policy, self._settings, now):
                 self._take(notice)
         except Exception as e:  # whatever a message holds, its answer has been given
             log.error("a notification failed", exc_info=e)
