@@ -136,6 +136,12 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
     return _reader(read)
 
 
+def _zip_ppmd(data: bytes, name: str, budget: Budget) -> Contents:
+    """One member that the bytes are."""
+    told = struct.pack("<HHHHHLLLHH", 63, 0, 98, 0, 0, 0, len(data), 1 << 20, 1, 0)
+    return zip_archive.read(b"PK\x03\x04" + told + b"a" + data, name, budget)
+
+
 def _bzip2(marks: bare_bzip2.Marks) -> Parser:
     start = marks.block.to_bytes(marks.bits // 8, "big")
     return _within(lambda data, budget: bare_bzip2.unpack(memoryview(start + data), marks, budget))
@@ -365,6 +371,7 @@ PARSERS: dict[str, Parser] = {
     "xar": _libarchive(libarchive.XAR, b"xar!\0"),
     "Z": _reader(lzw.read, b"\x1f\x9d\x90"),
     "zisofs": _reader(zisofs.read, b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"),
+    "zip-ppmd": _reader(_zip_ppmd),
     "zip": _reader(zip_archive.read),
     "compound-file": _compound_file,
     "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),

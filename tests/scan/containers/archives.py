@@ -243,6 +243,7 @@ MADE: dict[str, Builder] = {
     "7z-ppmd": seven_zip("-t7z", "-m0=PPMd"),
     "7z-lzma2-x86": seven_zip("-t7z", "-m0=BCJ", "-m1=LZMA2"),
     "7z-bzip2": seven_zip("-t7z", "-m0=BZip2"),
+    "zip-ppmd": seven_zip("-tzip", "-mm=PPMd"),
     "arj": _with("arj", "a", "-y", "-m1", "OUT", "FILE"),
     "arj-fastest": _with("arj", "a", "-y", "-m4", "OUT", "FILE"),
     "arj-stored": _with("arj", "a", "-y", "-m0", "OUT", "FILE"),

@@ -97,7 +97,7 @@ def test_the_encrypted_zip_of_the_samples_is_a_real_one() -> None:
 def test_methods_that_cannot_be_opened_are_unsupported(reasons: Reasons) -> None:
     data = bytearray(made(zipfile.ZIP_STORED, "a"))
     for magic, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        struct.pack_into("<H", data, data.index(magic) + at, 98)
+        struct.pack_into("<H", data, data.index(magic) + at, 97)
     assert reasons(bytes(data)) == [Reason.UNSUPPORTED]
 
 

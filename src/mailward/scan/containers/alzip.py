@@ -90,6 +90,8 @@ def _alz_unpacked(packed: memoryview, method: int, budget: Budget) -> Inflated:
         case 0:
             return _stored(packed, budget)
         case 1:
+            if bytes(packed[:3]) == b"BZh":  # none is known, but programs read it
+                return inflate(bz2.BZ2Decompressor, packed, budget)
             return bare_bzip2.unpack(packed, bare_bzip2.ALZIP, budget)
         case 2:
             return inflate(deflate, packed, budget)

@@ -55,7 +55,7 @@ _FUNCTIONS: dict[str, tuple[type, tuple[type, ...]]] = {
     "archive_entry_filetype": (ctypes.c_uint, (_POINTER,)),
     "archive_entry_is_encrypted": (_INT, (_POINTER,)),
 }
-_FORMATS = ("7zip", "rar", "rar5", "cab", "lha", "cpio", "xar", "ar", "raw")
+_FORMATS = ("7zip", "rar", "rar5", "cab", "lha", "cpio", "xar", "ar", "raw", "zip")
 _FILTERS = ("lz4", "lzma", "gzip", "bzip2", "xz", "zstd", "rpm")
 _SUPPORT = {
     **{name: f"archive_read_support_format_{name}" for name in _FORMATS},
@@ -85,7 +85,8 @@ XAR = Kind("xar archive", ("xar",))
 AR = Kind("ar archive or Debian package", ("ar",), empty_bytes=8)
 RPM = Kind("RPM package", ("cpio",), ("rpm", "gzip", "bzip2", "xz", "lzma", "zstd"))
 LZ4 = Kind("LZ4 file", ("raw",), ("lz4",))
-NEEDED_FOR = tuple(k.what for k in (SEVEN_ZIP, RAR, CAB, LHA, CPIO, XAR, AR, RPM, LZ4))
+ZIP_PPMD = Kind("zip archive with PPMd", ("zip",))
+NEEDED_FOR = tuple(k.what for k in (SEVEN_ZIP, RAR, CAB, LHA, CPIO, XAR, AR, RPM, LZ4, ZIP_PPMD))
 """What stays shut on a computer without the library; for ``status``."""
 
 

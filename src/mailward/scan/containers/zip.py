@@ -15,7 +15,7 @@ from functools import partial
 from backports import zstd
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import zip_crypto, zip_legacy
+from mailward.scan.containers import libarchive, zip_crypto, zip_legacy
 from mailward.scan.containers.inflate import (
     Decompressor,
     Inflated,
@@ -47,7 +47,7 @@ _LZMA_END_MARKER = 1 << 1
 _UNKNOWN = 0xFFFFFFFF
 _STRONG_ENCRYPTION = 1 << 6
 _AES = 99
-_METHODS = {94: "MP3", 96: "JPEG", 97: "WavPack", 98: "PPMd"}
+_METHODS = {94: "MP3", 96: "JPEG", 97: "WavPack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +235,8 @@ def _unpack(entry: _Entry, method: int, packed: memoryview, budget: Budget) -> I
             return zip_legacy.unshrink(packed, entry.plain_bytes, budget)
         case 6:
             return zip_legacy.explode(packed, entry.plain_bytes, entry.flags, budget)
+        case 98:
+            return _unpack_ppmd(entry, packed, budget)
     make = _decompressor(entry, method, packed)
     if make is None:
         called = _METHODS.get(method, f"method {method}")
@@ -243,6 +245,25 @@ def _unpack(entry: _Entry, method: int, packed: memoryview, budget: Budget) -> I
     skip = _lzma_header_bytes(packed) if method == 14 else 0
     inflated = inflate(make, packed[skip:], budget)
     return replace(inflated, used=inflated.used + skip)
+
+
+def _unpack_ppmd(entry: _Entry, packed: memoryview, budget: Budget) -> Inflated:
+    """By libarchive, in an archive that holds nothing else."""
+    sizes = struct.pack("<LLL", entry.crc, len(packed), min(entry.plain_bytes, _UNKNOWN - 1))
+    told = struct.pack("<HHHHH", 63, 0, 98, 0, 0x21) + sizes
+    local = LOCAL + told + struct.pack("<HH", 1, 0) + b"a"
+    central = _CENTRAL + b"\x3f\0" + told + struct.pack("<HHHHHLL", 1, 0, 0, 0, 0, 0, 0) + b"a"
+    at = len(local) + len(packed)
+    end = struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, 1, 1, len(central), at, 0)
+    archive = b"".join((local, packed, central, end))
+    out, shut = b"", None
+    for found in libarchive.read(libarchive.ZIP_PPMD, archive, "", budget):
+        if isinstance(found, Piece):
+            out = found.data
+        elif isinstance(found, Shut):
+            shut = Shut(found.reason, found.detail)
+    damaged = shut is not None and shut.reason is Reason.MALFORMED
+    return Inflated(out, len(packed), shut, damaged=damaged)
 
 
 def _decrypt(entry: _Entry, packed: memoryview, budget: Budget) -> list[Found]:
