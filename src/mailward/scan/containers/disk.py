@@ -11,6 +11,8 @@ from mailward.scan.contents import Contents, Shut
 from mailward.scan.verdict import Reason
 
 _SECTOR = 512
+_BOOTS, _HFS, _EXT = (b"\xeb", b"\xe9"), (b"H+", b"HX", b"BD"), b"\x53\xef"
+"""What saves a look at most files, which are no file systems."""
 _VIRTUAL: tuple[tuple[bytes, Callable[[bytes], Disk]], ...] = (
     (vhdx.STARTS, vhdx.opened),
     (vmdk.STARTS, vmdk.opened),
@@ -28,7 +30,8 @@ def looks_like_disk(data: bytes) -> bool:
         return True
     if len(data) < 4 * _SECTOR:
         return False
-    if volumes.bare(Bytes(data)) is not None:
+    may_be = data[:1] in _BOOTS or data[1024:1026] in _HFS or data[1080:1082] == _EXT
+    if may_be and volumes.bare(Bytes(data)) is not None:
         return True
     if volumes.has_apple_map(data[:2], data[512:514]):
         return True
