@@ -12,6 +12,7 @@ from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import (
     ace,
     alzip,
+    apple_lzfse,
     arj,
     autoit,
     autoit_text,
@@ -296,6 +297,14 @@ def _mapi(data: bytes, budget: Budget) -> None:
     mapi.decompress_rtf(data, budget)
 
 
+def _lzfse(data: bytes) -> None:
+    for unpack in (apple_lzfse.unpack, apple_lzfse.unpack_lzvn):
+        try:
+            unpack(data, 1 << 16)
+        except (ValueError, IndexError, struct.error):
+            continue
+
+
 def _recognised(data: bytes) -> None:
     recognised.recognise(data, "application/octet-stream")
     embedded.holds_archive(data)
@@ -344,6 +353,7 @@ PARSERS: dict[str, Parser] = {
     "iso": _reader(iso.read),
     "kwaj": _reader(lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),
     "lha": _libarchive(libarchive.LHA, b""),
+    "lzfse": _lzfse,
     "lnk": _reader(shortcut.read),
     "lz4": _libarchive(libarchive.LZ4, b"\x04\x22\x4d\x18"),
     "nsis": _reader(lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import lzfse
 import pytest
 
 from mailward.scan.contents import Found, Piece, Shut
@@ -156,6 +157,7 @@ def dmg(image: bytes, kind: int = 0x80000005) -> bytes:
         1: bytes,
         0x80000005: zlib.compress,
         0x80000006: bz2.compress,
+        0x80000007: lzfse.compress,
         0x80000008: lzma.compress,
         0x80000004: lambda plain: b"".join(
             bytes([0x80 | len(piece) - 1]) + piece
@@ -171,14 +173,14 @@ def dmg(image: bytes, kind: int = 0x80000005) -> bytes:
     return packed + plist + trailer.ljust(512, b"\0")
 
 
-@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000008])
+@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000007, 0x80000008])
 def test_a_file_in_a_macos_image(unpack: Unpack, kind: int) -> None:
     [piece] = unpack(dmg(fat12(content=BIG[:3000]), kind))
     assert isinstance(piece, Piece)
     assert piece.data == BIG[:3000]
 
 
-@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000008])
+@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000006, 0x80000007, 0x80000008])
 def test_what_is_in_a_macos_image_is_put_together(unpack: Unpack, kind: int) -> None:
     image = b"no file system " + BIG[: 3 * 512 - 15]
     [piece] = unpack(dmg(image, kind))
@@ -213,7 +215,7 @@ def test_a_macos_image_that_is_a_bomb_is_stopped(unpack: Unpack) -> None:
     assert [shut.reason for shut in found if isinstance(shut, Shut)] == [Reason.LIMIT]
 
 
-@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005])
+@pytest.mark.parametrize("kind", [1, 0x80000004, 0x80000005, 0x80000007])
 def test_any_damage_to_a_macos_image_is_survived(unpack: Unpack, kind: int) -> None:
     whole = dmg(fat12(), kind)
     numbers = random.Random(0)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import lzfse
 import pytest
 from backports import zstd
 
@@ -219,6 +220,23 @@ def in_resources(*chunks: bytes) -> bytes:
     )
 
 
+def listed_resources(*chunks: bytes) -> bytes:
+    """As those have them that are packed by LZVN and LZFSE."""
+    first = 4 * len(chunks) + 4
+    ends = [first + sum(map(len, chunks[:number])) for number in range(len(chunks) + 1)]
+    return struct.pack(f"<{len(ends)}L", *ends) + b"".join(chunks)
+
+
+def lzvn(plain: bytes) -> bytes:
+    """Literals of up to 271 bytes, and the end."""
+    out = b""
+    for at in range(0, len(plain), 271):
+        piece = plain[at : at + 271]
+        long = bytes([0xE0, len(piece) - 16]) if len(piece) > 15 else bytes([0xE0 | len(piece)])
+        out += long + piece
+    return out + b"\6" + bytes(7)
+
+
 EICAR_INODE = inode(0x8000, len(EICAR), b"\x0c")
 
 PACKERS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
@@ -329,8 +347,15 @@ def test_files_have_their_names(
         (9, CONTENT[:1000], b""),
         (4, b"", in_resources(zlib.compress(CONTENT))),
         (4, b"", in_resources(b"\xff" + CONTENT)),
+        (7, b"\6" + CONTENT[:1000], b""),
+        (8, b"", listed_resources(lzvn(CONTENT))),
+        (8, b"", listed_resources(b"\6" + CONTENT)),
+        (10, b"", listed_resources(CONTENT)),
+        (11, lzfse.compress(CONTENT[:1000]), b""),
+        (12, b"", listed_resources(lzfse.compress(CONTENT))),
+        (12, b"", listed_resources(b"\xff" + CONTENT)),
     ],
-    ids=["attribute", "attribute, plain", "plain", "resources", "resources, plain"],
+    ids=lambda value: value if isinstance(value, int) else "",
 )
 def test_a_file_that_macos_compressed(
     unpack: Unpack, kind: int, packed: bytes, resources: bytes
@@ -343,7 +368,7 @@ def test_a_file_that_macos_compressed(
     assert told == ([] if resources else ["packed"])  # it says that it is longer
 
 
-@pytest.mark.parametrize("kind", [7, 8, 11, 12, 99])
+@pytest.mark.parametrize("kind", [5, 13, 99])
 def test_a_file_that_macos_compressed_otherwise_is_told(unpack: Unpack, kind: int) -> None:
     shuts = [one for one in unpack(hfs(kind=kind, packed=b"a")) if isinstance(one, Shut)]
     assert [(one.name, one.reason) for one in shuts] == [("packed", Reason.UNSUPPORTED)]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from xml.parsers.expat import ExpatError
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import volumes
+from mailward.scan.containers import apple_lzfse, volumes
 from mailward.scan.containers.inflate import ERRORS, Decompressor, inflate, xz
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -26,7 +26,7 @@ _SECTOR = 512
 _TABLE_MAX_BYTES = 16 * 1024 * 1024
 _HEADER_BYTES = 204
 _CHUNK = struct.Struct(">L4xQQQQ")
-_ZEROS, _RAW, _IGNORED, _ADC = 0, 1, 2, 0x80000004
+_ZEROS, _RAW, _IGNORED, _ADC, _LZFSE = 0, 1, 2, 0x80000004, 0x80000007
 _PIECE_MAX_BYTES = 16 * 1024 * 1024
 """One that is unpacked by itself; usual ones have up to a MiB."""
 _KEPT = 4
@@ -162,8 +162,10 @@ class _Pieces:
             _adc(packed, out, plain_bytes)
             return bytes(out[:plain_bytes])
         try:
+            if kind == _LZFSE:
+                return apple_lzfse.unpack(packed, plain_bytes)
             return _PACKED[kind]().decompress(packed, plain_bytes)
-        except (KeyError, *ERRORS):
+        except (KeyError, IndexError, struct.error, *ERRORS):
             return b""
 
 
@@ -181,6 +183,11 @@ def _partition(data: bytes, table: bytes, out: bytearray, budget: Budget) -> Shu
             out += data[at : at + min(size, room + 1 - len(out))]
         elif kind == _ADC:
             _adc(data[at : at + size], out, min(len(out) + plain_bytes, room + 1))
+        elif kind == _LZFSE:
+            try:
+                out += apple_lzfse.unpack(data[at : at + size], min(plain_bytes, room + 1))
+            except (ValueError, IndexError, struct.error):
+                return Shut(Reason.MALFORMED, "the compressed data is damaged")
         elif kind in _PACKED:
             done = inflate(_PACKED[kind], memoryview(data)[at : at + size], budget)
             out += done.data

@@ -1,15 +1,14 @@
 """HFS+ and HFSX (Apple, Technical Note TN1150), alone or wrapped in HFS; files, both their forks.
 
-Files that macOS compressed (``decmpfs``) are opened if they are packed by deflate, or not at all.
 The catalog is read from leaf to leaf: a file that no folder lists is read as well.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import decmpfs
 from mailward.scan.containers.disk_source import Source, Window
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -29,8 +28,6 @@ _FOLDERS_DEPTH_MAX = 100
 _COMPRESSED = 0x20
 _INLINE = 0x10
 _DECMPFS = "com.apple.decmpfs".encode("utf-16-be")
-_IN_ATTRIBUTE, _IN_FORK, _PLAIN = 3, 4, 9
-_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,10 @@ def _file(
     resources = volume.fork(number, _RESOURCES, record[_RESOURCES_AT:])
     is_packed = bool(record[41] & _COMPRESSED)
     if is_packed:
-        content, shut = _unpack(volume, attribute, resources, budget)
+        room = budget.room()
+        content, shut = decmpfs.unpack(
+            attribute, lambda limit: volume.content(resources, limit), room, budget
+        )
         if content or shut is None:
             yield Piece(content, Role.MEMBER, path, label=label)
         if shut is not None:
@@ -117,43 +117,6 @@ def _file(
         yield Piece(content, Role.MEMBER, name, label=label)
         if len(content) < wanted:
             yield Shut(Reason.MALFORMED, "truncated: it ends behind its file system", name, label)
-
-
-def _unpack(
-    volume: "_Volume", attribute: bytes, resources: _Fork, budget: Budget
-) -> tuple[bytes, Shut | None]:
-    """What macOS compressed."""
-    damaged = Shut(Reason.MALFORMED, "compressed by macOS: truncated or damaged")
-    room = budget.room()
-    if len(attribute) < 16 or attribute[:4] != b"fpmc":
-        return b"", damaged
-    kind, size = struct.unpack_from("<LQ", attribute, 4)
-    wanted = min(size, room)
-    out = bytearray()
-    try:
-        if kind in (_IN_ATTRIBUTE, _PLAIN):
-            out += _chunk(attribute[16:], wanted) if kind == _IN_ATTRIBUTE else attribute[16:]
-        elif kind == _IN_FORK:
-            raw = volume.content(resources, min(resources.size, room))
-            start = struct.unpack_from(">L", raw)[0] + 4
-            count = struct.unpack_from("<L", raw, start)[0]
-            for number in range(min(count, -(-wanted // _CHUNK_BYTES))):
-                budget.check_time()
-                at, length = struct.unpack_from("<LL", raw, start + 4 + 8 * number)
-                out += _chunk(raw[start + at : start + at + length], _CHUNK_BYTES)
-        else:
-            return b"", Shut(Reason.UNSUPPORTED, "compressed by macOS in a way that is not known")
-    except (*_ERRORS, zlib.error):
-        return bytes(out), damaged
-    if size > room:
-        return bytes(out[:room]), budget.over_room(room)
-    return bytes(out[:size]), damaged if len(out) < size else None
-
-
-def _chunk(raw: bytes, limit: int) -> bytes:
-    if raw[:1] and raw[0] & 0x0F == 0x0F:  # no stream of deflate begins so
-        return raw[1 : 1 + limit]
-    return zlib.decompressobj().decompress(raw, limit) if limit else b""
 
 
 def _unwrapped(source: Source) -> Source:
