@@ -13,7 +13,7 @@ from functools import cached_property
 CHEAP, DEAR = 1, 25
 """What a try costs: some 1000 rounds of a hash (zip), or some 100,000 (7z, rar)."""
 _TRIES_MAX = 3000
-"""Of a message, in cheap ones: about two seconds, four with Office."""
+"""Of a message, in cheap ones: about two seconds."""
 _CANDIDATES_MAX = 300
 _TEXT_MAX = 64 * 1024
 """Characters of each text that are read."""
