@@ -23,7 +23,7 @@ LINES = {
 }
 
 LAYOUTS = {
-    (2, 1): "09f7eaf8a63679db",
+    (3, 1): "447a866f5f83480f",
 }
 """What LINES were prepared to, by ``sealed.FORMAT`` and ``hash_table.FORMAT``: a digest of all
 files but Vectorscan's own, which its version and the processor tell apart."""

@@ -89,5 +89,5 @@ def _anchors(path: Path) -> Iterator[tuple[Anchor, tuple[int, ...]]]:
     with closing(Sealed(path)) as kept:
         (number,) = kept.unpack(NUMBER, 0)
         raw = kept.slice(NUMBER.size * (number + 2))
-    for low, high, back, run, caseless, places in decode(raw):
-        yield Anchor(caseless, run, back, low, high), places
+    for low, high, back, run, caseless, half, places in decode(raw):
+        yield Anchor(caseless, run, back, low, high, half), places

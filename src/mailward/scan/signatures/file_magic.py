@@ -44,12 +44,16 @@ class Magic:
     literal: bytes | None = None
     """Compared as they are; None if ``pattern`` is to be matched."""
     pattern: re.Pattern[bytes] | None = None
+    begin: bytes = b""
+    """The byte that its pattern begins with; empty if there are several."""
+    sign: bytes = b""
+    """A byte of it that few texts have: where it is not, the pattern need not be tried."""
 
     def matches(self, head: bytes) -> bool:
         """Whether ``head``, the beginning of a file, has them."""
         if self.literal is not None:
             return self.at is not None and head.startswith(self.literal, self.at)
-        if self.pattern is None:
+        if self.pattern is None or self.sign not in head:
             return False
         if self.at is None:
             return self.pattern.search(head) is not None
@@ -76,7 +80,7 @@ def parse_line(line: str) -> Magic | None:
         return None
     at, within = _offset(offset)
     if kind == "1":
-        return Magic(type_, at, within, pattern=_compile(magic))
+        return _searched(type_, at, within, magic)
     try:
         literal = bytes.fromhex(magic)
     except ValueError:
@@ -106,20 +110,31 @@ def _offset(text: str) -> tuple[int | None, int]:
     return int(at), int(within or 0)
 
 
-def _compile(magic: str) -> re.Pattern[bytes]:
+def _searched(type_: str, offset: int | None, within: int, magic: str) -> Magic:
     """The body format, as far as file type magic uses it, as a regular expression."""
     parts: list[str] = []
+    fixed: list[bytes] = []
     at = 0
     while at < len(magic):
         token = _TOKEN.match(magic, at)
         if token is None:
             raise FormatError(f"cannot read the magic at {magic[at : at + 20]!r}")
+        fixed.append(bytes.fromhex(token.group()) if token.lastgroup == "byte" else b"")
         parts.append(_as_regex(token))
         at = token.end()
     try:
-        return re.compile("".join(parts).encode("latin-1"), re.DOTALL)
+        pattern = re.compile("".join(parts).encode("latin-1"), re.DOTALL)
     except (re.error, OverflowError):
         raise FormatError("a gap in the magic ends before it begins") from None
+    sign = max(filter(None, fixed), key=_rarity, default=b"")
+    return Magic(type_, offset, within, pattern=pattern, begin=fixed[0], sign=sign)
+
+
+def _rarity(byte: bytes) -> int:
+    """How rare a byte is in texts, roughly."""
+    if byte.isalpha() or byte in b"\t\r\n ":
+        return 0
+    return 1 if byte in b"0123456789!\"'(),-./:;?" else 3 if byte < b" " or byte > b"~" else 2
 
 
 def _as_regex(token: re.Match[str]) -> str:
@@ -301,7 +316,7 @@ def _built_in() -> Iterable[Magic]:
     yield Magic("CL_TYPE_HWPOLE2", 4, literal=b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
     for type_, offset, magic in _PATTERNS:
         at, within = _offset(offset)
-        yield Magic(f"CL_TYPE_{type_}", at, within, pattern=_compile(magic))
+        yield _searched(f"CL_TYPE_{type_}", at, within, magic)
 
 
 BUILT_IN: tuple[Magic, ...] = tuple(_built_in())

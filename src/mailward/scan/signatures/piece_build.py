@@ -10,7 +10,15 @@ import hyperscan
 from mailward.scan.signatures import sealed
 from mailward.scan.signatures.anchors import Anchor
 from mailward.scan.signatures.earlier_lines import EarlierLines, Piece
-from mailward.scan.signatures.pieces import ENTRY, LINES_MAX, NUMBER, Scope, file_names
+from mailward.scan.signatures.pieces import (
+    CASELESS,
+    ENTRY,
+    HALF_SHIFT,
+    LINES_MAX,
+    NUMBER,
+    Scope,
+    file_names,
+)
 
 
 def write(
@@ -36,7 +44,7 @@ def write(
                     anchor.high,
                     anchor.back,
                     len(anchor.run),
-                    anchor.caseless,
+                    anchor.caseless * CASELESS | anchor.half << HALF_SHIFT,
                     len(lines),
                 )
                 entries += anchor.run + struct.pack(f"<{len(lines)}I", *lines)
@@ -49,7 +57,7 @@ def write(
 
 def _order(anchor: Anchor) -> tuple[object, ...]:
     """So that files are the same in whichever order their lines were read."""
-    return anchor.low, anchor.high, anchor.back, anchor.run
+    return anchor.low, anchor.high, anchor.back, anchor.run, anchor.half
 
 
 def _compiled(pieces: list[Piece]) -> hyperscan.Database:

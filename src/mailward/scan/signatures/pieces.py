@@ -2,7 +2,8 @@
 
 An entry names a signature by where its line is, and has what is compared first where its piece was
 found: the literal around it, and the absolute place if that is given. So nearly every hit is judged
-without reading the signature. Beside the database there is::
+without reading the signature. One that has pieces of two halves is looked at where both are. Beside
+the database there is::
 
     number of pieces n, u32; n + 1 times where entries begin, u32; entries
 
@@ -25,7 +26,10 @@ from mailward.scan.signatures.sealed import Sealed
 NUMBER = struct.Struct("<I")
 _BOUNDS = struct.Struct("<II")
 ENTRY = struct.Struct("<IIHHBH")
-"""Low, high, back, length of the run, caseless, number of lines; then the run and the lines."""
+"""Low, high, back, length of the run, flags, number of lines; then the run and the lines."""
+CASELESS = 1
+HALF_SHIFT = 1
+"""Flags: whether it is compared in lower case; above that, ``Anchor.half``."""
 
 LINES_MAX = (1 << 16) - 1
 """Of one entry; more begin another."""
@@ -36,7 +40,9 @@ _KNOWN_MAX = 50_000
 _HITS_PER_CHECK = 1 << 12
 """Between two looks at the clock: some milliseconds."""
 
-Entry = tuple[int, int, int, bytes, bool, tuple[int, ...]]
+_NOTHING: list[int] = []
+
+Entry = tuple[int, int, int, bytes, bool, int, tuple[int, ...]]
 
 
 Scope = tuple[int, str]
@@ -58,10 +64,11 @@ def decode(raw: bytes) -> Iterator[Entry]:
     """Entries, one after the other."""
     at = 0
     while at < len(raw):
-        low, high, back, length, caseless, number = ENTRY.unpack_from(raw, at)
+        low, high, back, length, flags, number = ENTRY.unpack_from(raw, at)
         at += ENTRY.size
         lines = struct.unpack_from(f"<{number}I", raw, at + length)
-        yield low, high, back, raw[at : at + length], bool(caseless), lines
+        run = raw[at : at + length]
+        yield low, high, back, run, bool(flags & CASELESS), flags >> HALF_SHIFT, lines
         at += length + 4 * number
 
 
@@ -73,6 +80,7 @@ class Pieces:
         database = Sealed(folder / compiled)
         try:
             self._database = hyperscan.loadb(database.slice(0), mode=hyperscan.HS_MODE_BLOCK)
+            self._scan = self._database.scan
             self._scratch = hyperscan.Scratch(self._database)
         except hyperscan.error as e:
             raise FormatError(f"{folder / compiled}: Vectorscan does not take it: {e}") from e
@@ -88,7 +96,7 @@ class Pieces:
         ``late`` is asked now and then; if it says so, the search ends and what it had found is
         returned.
         """
-        found: set[int] = set()
+        found: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         known, hits = self._known, 0
 
         def on_hit(piece: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
@@ -97,7 +105,7 @@ class Pieces:
             if not hits % _HITS_PER_CHECK and late():
                 return True
             for entry in known.get(piece) or self._entries(piece):
-                low, high, back, run, caseless, lines = entry
+                low, high, back, run, caseless, half, lines = entry
                 start = end - back
                 if not low <= start <= high:
                     continue
@@ -106,12 +114,15 @@ class Pieces:
                     if caseless
                     else data.startswith(run, start)
                 ):
-                    found.update(lines)
+                    found[half].update(lines)
             return None
 
         with suppress(hyperscan.ScanTerminated):
-            self._database.scan(data, match_event_handler=on_hit, scratch=self._scratch)
-        return sorted(found)
+            self._scan(data, match_event_handler=on_hit, scratch=self._scratch)
+        alone, first, second = found
+        if first and second:
+            alone |= first & second
+        return sorted(alone) if alone else _NOTHING
 
     def _entries(self, piece: int) -> tuple[Entry, ...]:
         start, end = self._described.unpack(_BOUNDS, 4 + 4 * piece)

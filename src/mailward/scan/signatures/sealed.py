@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mailward.errors import FormatError
 
-FORMAT = 2
+FORMAT = 3
 """Raised with any change to prepared files, as part of the engine's fingerprint."""
 
 _MAGIC = b"MWSIGS%02d" % FORMAT
