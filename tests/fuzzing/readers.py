@@ -40,6 +40,7 @@ from mailward.scan.containers import (
     vhdx,
     wim,
     zisofs,
+    zoo,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.contents import Contents
@@ -382,6 +383,7 @@ PARSERS: dict[str, Parser] = {
     "Z": _reader(lzw.read, b"\x1f\x9d\x90"),
     "zisofs": _reader(zisofs.read, b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"),
     "zip-ppmd": _reader(_zip_ppmd),
+    "zoo": _reader(zoo.read, bytes(20) + b"\xdc\xa7\xc4\xfd\x2a\0\0\0"),
     "zip": _reader(zip_archive.read),
     "compound-file": _compound_file,
     "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),

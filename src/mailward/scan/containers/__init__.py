@@ -34,6 +34,7 @@ from mailward.scan.containers import (
     udf,
     wim,
     zisofs,
+    zoo,
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
@@ -76,6 +77,7 @@ _AT_START: tuple[Format, ...] = (
     (lzw.STARTS, "compress'ed file (.Z)", lzw.read),
     (lz_expand.STARTS, "file of COMPRESS.EXE", lz_expand.read),
     (shortcut.STARTS, "Windows shortcut", shortcut.read),
+    (zoo.STARTS, "ZOO archive", zoo.read),
     (sis.STARTS, "Symbian package (SIS)", sis.read),
     (onenote.STARTS, "OneNote section", onenote.read),
     (zisofs.STARTS, "compressed file of an ISO 9660 image", zisofs.read),
