@@ -67,6 +67,7 @@ from mailward.scan.passwords import Passwords, plain_text
 from mailward.scan.programs import read as read_program
 from mailward.scan.unpack import parts
 from mailward.settings.scan import ScanSettings
+from tests.scan.programs import stubs
 
 Parser = Callable[[bytes], object]
 Reader = Callable[[bytes, str, Budget], Contents]
@@ -162,6 +163,26 @@ def _ace(method: int) -> Parser:
         return ace.read(archive, name, budget)
 
     return _reader(read)
+
+
+def _program(data: bytes, _name: str, budget: Budget) -> Contents:
+    budget.emulation_left_s = 0.3
+    return read_program(data, budget)
+
+
+def _packed_code(data: bytes, _name: str, budget: Budget) -> Contents:
+    """What a packed program begins with, to be run for a moment."""
+    budget.emulation_left_s = 0.3
+    return read_program(stubs.program(data[:0x1000]), budget)
+
+
+def _packed_upx(data: bytes, _name: str, budget: Budget) -> Contents:
+    """Behind a header of UPX that says how it goes on: method, filter, sizes."""
+    budget.emulation_left_s = 0.01
+    method = (2, 5, 8, 14, 15)[data[0] % 5] if data else 2
+    header = struct.pack("<4sBBBB8xIIIBBBB", b"UPX!", 13, 9, method, 9, 0x3000, len(data), 0, 0x26,
+                         0, 0, 0)  # fmt: skip
+    return read_program(stubs.program(header + data), budget)
 
 
 _VDI_FRONT = bytes(64) + b"\x7f\x10\xda\xbe"
@@ -360,7 +381,10 @@ PARSERS: dict[str, Parser] = {
     "nsis": _reader(lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
     "ntfs": _reader(disk.read, b"\xebR\x90NTFS    "),
     "onenote": _reader(onenote.read),
-    "program": _reader(lambda data, _, budget: read_program(data, budget), b"MZ"),
+    "packed-code": _reader(_packed_code),
+    "packed-upx": _reader(_packed_upx),
+    "program": _reader(_program, b"MZ"),
+    "program-elf": _reader(_program, b"\x7fELF\1\1".ljust(60, b"\0") + b"UPX!"),
     "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),
     "rar": _reader(rar.read, b"Rar!\x1a\x07\x01\0"),
     "rar4": _reader(rar.read, b"Rar!\x1a\x07\0"),

@@ -25,7 +25,7 @@ _TIME_SHARE = 0.8
 """Of the message's time: the rest lets a worker answer with what it found before it is ended."""
 
 
-_EMULATION_SHARE = 0.2
+_EMULATION_SHARE = 0.1
 """Of the message's time, for all packed programs that have to be run to be unpacked."""
 
 

@@ -155,3 +155,26 @@ def wide(program: bytes) -> bytes:
     struct.pack_into("<I", out, optional + 108, 16)
     out[optional + 240 : optional + 240 + len(table)] = table
     return bytes(out)
+
+
+def upx_elf(
+    program: bytes,
+    method: str = "nrv2e",
+    *,
+    headers: int = 84,
+    block: int = 0x2000,
+    order: str = "<",
+) -> bytes:
+    """A program of Linux, packed. ``headers``: bytes of its own headers, a block of their own."""
+    blocks = [program[:headers]]
+    blocks += [program[i : i + block] for i in range(headers, len(program), block)]
+    out = b"\x7fELF" + bytes([1, 2 if order == ">" else 1]) + bytes(46 + 32)
+    out += struct.pack(order + "I4sHBB", 0, b"UPX!", 0, 13, 12)
+    out += struct.pack(order + "III", 0, len(program), block)
+    for content in blocks:
+        packed = compress(METHODS[method], content)
+        if len(packed) >= len(content):
+            packed = content
+        out += struct.pack(order + "IIBBBB", len(content), len(packed), METHODS[method], 0, 0, 0)
+        out += packed
+    return out + struct.pack(order + "I4s", 0, b"UPX!") + b"the code that unpacks"

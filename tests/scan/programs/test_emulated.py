@@ -1,3 +1,4 @@
+import inspect
 import random
 import struct
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from mailward.scan import programs
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.programs import portable
+from mailward.scan.programs.x86.functions import ANSWERS, ARGUMENTS
 from mailward.scan.signatures import executable
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
@@ -194,6 +196,11 @@ def test_hostile_headers_end_in_an_outcome_and_never_in_an_error() -> None:
             data[dice.randrange(0x80, 0x1F0)] = dice.choice((0, 1, 0x7F, 0x80, 0xFF, 0x10))
         budget.emulation_left_s = 0.01
         list(programs.read(bytes(data), budget))
+
+
+def test_each_answer_takes_as_many_arguments_as_its_function() -> None:
+    for name, answer in ANSWERS.items():
+        inspect.signature(answer).bind(None, *range(ARGUMENTS[name]))
 
 
 @pytest.mark.real

@@ -52,7 +52,9 @@ def real(memory: mmap.mmap, code: bytes, registers: Registers, state: int) -> tu
 
 
 def ours(code: bytes, registers: Registers, state: int) -> tuple[Registers, int]:
-    machine = Ours(Memory(0x400000, bytearray(code + b"\xf4" + bytes(64))), 0, 10_000, 5)
+    machine = Ours(
+        Memory(0x400000, bytearray(code + b"\xf4" + bytes(64))), 0, 10_000, lambda: False
+    )
     machine.r[:8] = registers
     machine.r[8:12] = unpack_flags(state)
     with pytest.raises(DoneError):

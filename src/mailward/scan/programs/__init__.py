@@ -6,7 +6,7 @@ import time
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Found, Piece, Shut
 from mailward.scan.part import Role
-from mailward.scan.programs import carried, emulated, packers, portable, upx
+from mailward.scan.programs import carried, emulated, packers, portable, upx, upx_elf
 from mailward.scan.programs.portable import Program
 from mailward.scan.verdict import Reason
 
@@ -17,8 +17,11 @@ UNPACKED, REMAINS = "unpacked", "memory"
 def read(data: bytes, budget: Budget) -> Contents:
     """Programs inside of the program or picture ``data``. Raises only Spent."""
     program = portable.read(data)
+    elf = upx_elf.find(data)
     if program is not None:
         yield from _unpacked(data, program, budget)
+    elif elf is not None:
+        yield from upx_elf.read(data, elf, budget)
     yield from carried.read(data, budget)
 
 
@@ -57,9 +60,11 @@ def _shut(packer: str | None, why: str) -> Contents:
 
 
 def _run(data: bytes, program: Program, budget: Budget) -> emulated.Outcome:
+    """Within what the message may compute for this, and the time that it has."""
     before = time.process_time()
-    seconds = min(budget.emulation_left_s, budget.time_left_s)
-    outcome = emulated.unpack(data, program, seconds)
+    end = before + budget.emulation_left_s
+    outcome = emulated.unpack(
+        data, program, lambda: time.process_time() > end or budget.time_left_s <= 0
+    )
     budget.emulation_left_s -= time.process_time() - before
-    budget.check_time()
     return outcome

@@ -6,6 +6,7 @@ packers are put inside each other, until it calls something of Windows that no u
 unpacks into its own section is found at that call, or where it ends.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailward.scan.programs import portable
@@ -39,13 +40,13 @@ class Outcome:
     """What it came to."""
 
 
-def unpack(data: bytes, program: Program, seconds: float) -> Outcome:
-    """Run the program ``data`` for at most ``seconds`` of computing."""
+def unpack(data: bytes, program: Program, is_over: Callable[[], bool]) -> Outcome:
+    """Run the program ``data``. ``is_over``: whether there is no more time for that."""
     image = portable.load(data, program)
     if image is None:
         return Outcome(why="it is too large")
     try:
-        run = _Unpacking(data, program, image, seconds)
+        run = _Unpacking(data, program, image, is_over)
     except (UnsupportedError, BadAddressError) as e:
         return Outcome(why=str(e) or "its imports are nowhere")
     try:
@@ -60,9 +61,11 @@ def unpack(data: bytes, program: Program, seconds: float) -> Outcome:
 
 
 class _Unpacking(Windows):
-    def __init__(self, data: bytes, program: Program, image: bytearray, seconds: float) -> None:
+    def __init__(
+        self, data: bytes, program: Program, image: bytearray, is_over: Callable[[], bool]
+    ) -> None:
         self._original = bytes(image)
-        super().__init__(data, program, image, STEPS_MAX, seconds)
+        super().__init__(data, program, image, STEPS_MAX, is_over)
         self._base = program.base & MASK
         self._section = program.section_of(program.entry)
         self._snapshot: tuple[int, bytes] | None = None
@@ -124,7 +127,8 @@ class _Unpacking(Windows):
     def _rebuilt(self, entry: int, content: bytes) -> bytes | None:
         """With the headers of the file: unpackers write into theirs."""
         end = self.program.table_at + 40 * len(self.program.sections)
-        image = bytearray(self._original[:end] + content[end:])
+        image = bytearray(content)
+        image[:end] = self._original[:end]
         start = self._original[:_DOS_BYTES]
         for section in self.program.sections:
             if image[section.address : section.address + _DOS_BYTES] == start:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mailward.settings.base import MIB
 
-IMAGE_MAX_BYTES = 64 * MIB
+IMAGE_MAX_BYTES = 32 * MIB
 """Of a program in memory; the largest packed programs in mail take a few MiB."""
 SECTIONS_MAX = 96
 I386, AMD64 = 0x14C, 0x8664
@@ -145,12 +145,13 @@ def load(data: bytes, program: Program) -> bytearray | None:
     return image if len(image) == size else None
 
 
-def rebuilt(program: Program, image: bytes | bytearray, entry: int) -> bytes:
-    """``image`` as a file: its sections lie there as in memory. Raises ValueError without room.
+def rebuilt(program: Program, image: bytearray, entry: int) -> bytes:
+    """``image``, which is changed, as a file: its sections lie there as in memory.
 
-    ``program``: whose headers ``image`` begins with. ``entry``: where it begins to run.
+    ``program``: whose headers ``image`` begins with. ``entry``: where it begins to run. Raises
+    ValueError if the headers are longer than the program.
     """
-    out = bytearray(image)
+    out = image
     optional = program.header_at + 24
     if program.table_at + 40 * len(program.sections) > len(out):
         raise ValueError("the headers are longer than the program")

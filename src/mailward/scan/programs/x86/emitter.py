@@ -207,3 +207,24 @@ class Emitter:
         self.put(to, size, "v", next_)
         if kind in (RCL, RCR):
             self.now.asks = frozenset(C)
+
+    def product(self, to: Operand, size: int, next_: int) -> None:
+        """Put the product ``t``, which has a sign."""
+        self.line(f"v=t&{(1 << 8 * size) - 1}")
+        self.put(to, size, "v", next_)
+        self.carry(f"t!=signed(v,{size})")
+        self.overflow(f"t!=signed(v,{size})")
+        self.now.sets = frozenset((C, O))
+
+    def jump_if(self, condition: str, distance: int, next_: int) -> bool:
+        """Jump if ``condition``; whether the block goes on behind it.
+
+        Backwards it ends the block, so that loops are blocks of their own.
+        """
+        target = (next_ + distance) & MASK
+        self.now.asks = FLAGS
+        if target <= next_:
+            self.leave(f"{target} if {condition} else {next_}")
+            return False
+        self.line(f"if {condition}:return {target}")
+        return True

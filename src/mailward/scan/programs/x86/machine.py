@@ -1,7 +1,7 @@
 """Runs translated blocks, one after the other, and translates what is met for the first time."""
 
 import struct
-import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +18,8 @@ from mailward.scan.programs.x86.memory import (
     write2,
     write4,
 )
-from mailward.scan.programs.x86.opcodes import ACCESS, ILLEGAL, translate
+from mailward.scan.programs.x86.opcodes import translate
+from mailward.scan.programs.x86.opcodes_control import ACCESS, ILLEGAL
 from mailward.scan.programs.x86.runtime import FaultError, SingleStepError, StepsSpentError
 
 SINGLE_STEP = 0x80000004
@@ -37,9 +38,11 @@ class UnsupportedError(Exception):
 
 
 class Machine:
-    """Registers, memory, time. ``steps``: blocks that may run; ``seconds``: of computing."""
+    """Registers and memory. ``steps``: blocks that may run; ``is_over``: whether time is."""
 
-    def __init__(self, memory: Memory, fs_base: int, steps: int, seconds: float) -> None:
+    def __init__(
+        self, memory: Memory, fs_base: int, steps: int, is_over: Callable[[], bool]
+    ) -> None:
         self.memory = memory
         self.r = [0] * 12
         """As ``decoding`` numbers them."""
@@ -47,7 +50,7 @@ class Machine:
         """What runs instead of the instructions at an address."""
         self.strings = runtime.Strings(memory, steps)
         self._fs_base = fs_base
-        self._end = time.process_time() + seconds
+        self._is_over = is_over
         self._ticks = 0
         last_floating = [0]
         self._names: dict[str, Any] = {
@@ -79,10 +82,8 @@ class Machine:
         """Until a hook or ``met`` raises. Raises StepsSpentError, UnsupportedError."""
         r, blocks = self.r, self.memory.blocks
         while True:
-            if time.process_time() > self._end:
-                raise StepsSpentError
             self.strings.steps_left -= _RUNS
-            if self.strings.steps_left < 0:
+            if self.strings.steps_left < 0 or self._is_over():
                 raise StepsSpentError
             block: Block | None = None
             try:
@@ -121,6 +122,8 @@ class Machine:
             block = Block(hook, 0, 0, ())
             self.memory.blocks[address] = block
             return block
+        if self._is_over():  # translating takes longest
+            raise StepsSpentError
         self.met(address)
         block = self._translated(address, BLOCK_MAX)
         self.memory.keep(address, block)

@@ -26,9 +26,7 @@ from mailward.scan.programs.x86.emitter import (
 )
 from mailward.scan.programs.x86.memory import MASK
 from mailward.scan.programs.x86.opcodes_0f import two_bytes
-
-BREAKPOINT, PRIVILEGED, ILLEGAL, ACCESS = 0x80000003, 0xC0000096, 0xC000001D, 0xC0000005
-"""Windows' numbers of what a processor refuses."""
+from mailward.scan.programs.x86.opcodes_control import control, increment_or_go
 
 
 def translate(e: Emitter, c: Cursor) -> bool:
@@ -111,9 +109,9 @@ def _sixties(e: Emitter, c: Cursor, op: int) -> bool:
         x = e.get(operand, size)
         y = _with_sign(c.number(size) if op == 0x69 else c.signed(1), size)
         e.line(f"t=signed({x},{size})*{y}")
-        product(e, Operand(register), size, c.next)
+        e.product(Operand(register), size, c.next)
     elif op >= 0x70:
-        return jump_if(e, c, CONDITIONS[op & 15], c.signed(1))
+        return e.jump_if(CONDITIONS[op & 15], c.signed(1), c.next)
     else:
         raise UnknownInstructionError
     return True
@@ -122,26 +120,6 @@ def _sixties(e: Emitter, c: Cursor, op: int) -> bool:
 def _with_sign(value: int, size: int) -> int:
     value &= (1 << 8 * size) - 1
     return value - (1 << 8 * size) if value >> 8 * size - 1 else value
-
-
-def product(e: Emitter, to: Operand, size: int, next_: int) -> None:
-    """Put the product ``t``, which has a sign."""
-    e.line(f"v=t&{(1 << 8 * size) - 1}")
-    e.put(to, size, "v", next_)
-    e.carry(f"t!=signed(v,{size})")
-    e.overflow(f"t!=signed(v,{size})")
-    e.now.sets = frozenset((C, O))
-
-
-def jump_if(e: Emitter, c: Cursor, condition: str, distance: int) -> bool:
-    """Jump if ``condition``; backwards it ends the block, so that loops are blocks of their own."""
-    target = (c.next + distance) & MASK
-    e.now.asks = FLAGS
-    if target <= c.next:
-        e.leave(f"{target} if {condition} else {c.next}")
-        return False
-    e.line(f"if {condition}:return {target}")
-    return True
 
 
 def _eighties(e: Emitter, c: Cursor, op: int) -> bool:
@@ -276,7 +254,7 @@ def _rest(e: Emitter, c: Cursor, op: int) -> bool:
     elif op in (0xF6, 0xF7):
         _unary(e, c, size)
     elif op in (0xFE, 0xFF):
-        return _fe(e, c, size)
+        return increment_or_go(e, c, size)
     elif 0xD8 <= op <= 0xDF:
         _floating(e, c, op)
     elif op == 0xD6:
@@ -294,39 +272,8 @@ def _rest(e: Emitter, c: Cursor, op: int) -> bool:
         e.line(f"r[{ESP}]=r[{EBP}]")
         e.pop(f"r[{EBP}]")
     else:
-        return _control(e, c, op)
+        return control(e, c, op)
     return True
-
-
-def _control(e: Emitter, c: Cursor, op: int) -> bool:
-    if op in (0xC2, 0xC3):
-        count = c.number(2) if op == 0xC2 else 0
-        e.pop("t")
-        if count:
-            e.line(f"r[{ESP}]=r[{ESP}]+{count}&{MASK}")
-        e.leave("t")
-    elif op == 0xE8:
-        distance = c.signed(4)
-        target = str((c.next + distance) & MASK)
-        e.push(str(c.next), target)
-        e.leave(target)
-    elif op in (0xE9, 0xEB):
-        distance = c.signed(4 if op == 0xE9 else 1)
-        e.leave(str((c.next + distance) & MASK))
-    elif 0xE0 <= op <= 0xE3:
-        distance = c.signed(1)
-        if op < 0xE3:
-            e.line(f"r[{ECX}]=r[{ECX}]-1&{MASK}")
-        condition = (f"r[{ECX}]and r[9]", f"r[{ECX}]and not r[9]", f"r[{ECX}]", f"not r[{ECX}]")
-        return jump_if(e, c, condition[op & 3], distance)
-    elif op in (0xCC, 0xCD, 0xF1):
-        number = 3 if op == 0xCC else 1 if op == 0xF1 else c.number(1)
-        e.line(f"raise FaultError({BREAKPOINT if number == 3 else ACCESS})")
-    elif op in (0xE4, 0xE5, 0xE6, 0xE7, 0xEC, 0xED, 0xEE, 0xEF, 0xF4, 0xFA, 0xFB):
-        e.line(f"raise FaultError({PRIVILEGED})")
-    else:
-        raise UnknownInstructionError
-    return False
 
 
 def _unary(e: Emitter, c: Cursor, size: int) -> None:
@@ -357,24 +304,6 @@ def _test(e: Emitter, x: str, y: str, size: int) -> None:
     e.overflow("0")
     e.result(size)
     e.now.sets = FLAGS
-
-
-def _fe(e: Emitter, c: Cursor, size: int) -> bool:
-    kind, operand = c.modrm()
-    e.place(operand)
-    if kind < 2:
-        e.step(operand, size, 1 - 2 * kind, c.next)
-        return True
-    if size != 4 or kind in (3, 5, 7):
-        raise UnknownInstructionError
-    if kind == 6:
-        e.push(e.get(operand, 4), c.next)
-        return True
-    e.line(f"v={e.get(operand, 4)}")
-    if kind == 2:
-        e.push(str(c.next), "v")
-    e.leave("v")
-    return False
 
 
 def _floating(e: Emitter, c: Cursor, op: int) -> None:

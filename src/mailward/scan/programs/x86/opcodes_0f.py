@@ -7,8 +7,7 @@ from mailward.scan.programs.x86.decoding import (
     Operand,
     UnknownInstructionError,
 )
-from mailward.scan.programs.x86.emitter import ADD, CONDITIONS, FLAGS, C, Emitter, O
-from mailward.scan.programs.x86.memory import MASK
+from mailward.scan.programs.x86.emitter import ADD, CONDITIONS, FLAGS, C, Emitter
 
 
 def two_bytes(e: Emitter, c: Cursor) -> bool:
@@ -18,7 +17,7 @@ def two_bytes(e: Emitter, c: Cursor) -> bool:
     """
     op, size = c.opcode & 0xFF, c.operand_bytes
     if 0x80 <= op < 0x90:
-        return _jump(e, c, CONDITIONS[op & 15], c.signed(4))
+        return e.jump_if(CONDITIONS[op & 15], c.signed(4), c.next)
     if 0xC8 <= op <= 0xCF:
         e.line(f"r[{op & 7}]=int.from_bytes(r[{op & 7}].to_bytes(4,'big'),'little')")
     elif op == 0x31:
@@ -33,16 +32,6 @@ def two_bytes(e: Emitter, c: Cursor) -> bool:
         register, operand = c.modrm()
         e.place(operand)
         _with_operand(e, c, op, size, Operand(register), operand)
-    return True
-
-
-def _jump(e: Emitter, c: Cursor, condition: str, distance: int) -> bool:
-    target = (c.next + distance) & MASK
-    e.now.asks = FLAGS
-    if target <= c.next:
-        e.leave(f"{target} if {condition} else {c.next}")
-        return False
-    e.line(f"if {condition}:return {target}")
     return True
 
 
@@ -66,11 +55,7 @@ def _with_operand(
         e.put(register, size, value, c.next)
     elif op == 0xAF:
         e.line(f"t=signed({e.get(operand, size)},{size})*signed({e.get(register, size)},{size})")
-        e.line(f"v=t&{(1 << 8 * size) - 1}")
-        e.put(register, size, "v", c.next)
-        e.carry(f"t!=signed(v,{size})")
-        e.overflow(f"t!=signed(v,{size})")
-        e.now.sets = frozenset((C, O))
+        e.product(register, size, c.next)
     elif op in (0xA3, 0xAB, 0xB3, 0xBB, 0xBA):
         _bit(e, c, op, size, register, operand)
     elif op in (0xA4, 0xA5, 0xAC, 0xAD):

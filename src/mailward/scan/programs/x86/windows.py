@@ -7,6 +7,7 @@ Handling".
 
 import contextlib
 import struct
+from collections.abc import Callable
 from functools import partial
 
 from mailward.scan.programs.portable import IMPORTS, PAGE, Program
@@ -49,11 +50,16 @@ class ProgramCallsError(Exception):
 class Windows(Machine):
     """A machine with a program in it.
 
-    ``data``: its file. ``image``: the program in memory. ``steps``, ``seconds``: as of Machine.
+    ``data``: its file. ``image``: the program in memory. ``steps``, ``is_over``: as of Machine.
     """
 
     def __init__(
-        self, data: bytes, program: Program, image: bytearray, steps: int, seconds: float
+        self,
+        data: bytes,
+        program: Program,
+        image: bytearray,
+        steps: int,
+        is_over: Callable[[], bool],
     ) -> None:
         base = program.base & MASK
         end = base + len(image)
@@ -65,7 +71,7 @@ class Windows(Machine):
             raise UnsupportedError("its base is too high")
         memory = Memory(base, image)
         memory.grow(self._heap)
-        super().__init__(memory, self._system, steps, seconds)
+        super().__init__(memory, self._system, steps, is_over)
         self.data = data
         self.program = program
         self.read_at = 0
@@ -218,8 +224,9 @@ class Windows(Machine):
 
     def allocate(self, size: int, at: int = 0) -> int:
         """Memory that nobody else has."""
-        if at and self.program.base <= at < self.program.base + self.memory.image_bytes:
-            return at
+        image_end = self.program.base + self.memory.image_bytes
+        if self.program.base <= at < image_end or self._heap_start <= at < self._heap:
+            return at  # it has it already
         size = -(-max(size, 1) // PAGE) * PAGE
         if self._heap + size > self._heap_start + HEAP_BYTES:
             raise UnsupportedError("it asks for too much memory")
