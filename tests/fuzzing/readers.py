@@ -4,6 +4,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 
 from mailward.protect import strip
@@ -26,6 +27,7 @@ from mailward.scan.containers import (
     iso,
     libarchive,
     lz_expand,
+    lzop,
     lzw,
     nsis,
     onenote,
@@ -137,6 +139,11 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
         return wim.read(head.ljust(208, b"\0") + table + data, name, budget)
 
     return _reader(read)
+
+
+def _lzo(data: bytes, budget: Budget) -> None:
+    with suppress(lzop.DamagedError, IndexError):
+        lzop.unpack(memoryview(data), bytearray(), 1 << 20, budget)
 
 
 def _zip_ppmd(data: bytes, name: str, budget: Budget) -> Contents:
@@ -378,6 +385,8 @@ PARSERS: dict[str, Parser] = {
     "lzfse": _lzfse,
     "lnk": _reader(shortcut.read),
     "lz4": _libarchive(libarchive.LZ4, b"\x04\x22\x4d\x18"),
+    "lzo": _within(_lzo),
+    "lzop": _reader(lzop.read, b"\x89LZO\0\r\n\x1a\n"),
     "nsis": _reader(lambda data, _, budget: nsis.read(data.ljust(28, b"\0"), 0, budget)),
     "ntfs": _reader(disk.read, b"\xebR\x90NTFS    "),
     "onenote": _reader(onenote.read),
@@ -407,7 +416,7 @@ PARSERS: dict[str, Parser] = {
     "Z": _reader(lzw.read, b"\x1f\x9d\x90"),
     "zisofs": _reader(zisofs.read, b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"),
     "zip-ppmd": _reader(_zip_ppmd),
-    "zoo": _reader(zoo.read, bytes(20) + b"\xdc\xa7\xc4\xfd\x2a\0\0\0"),
+    "zoo": _reader(zoo.read, bytes(20) + b"\xdc\xa7\xc4\xfd\x1c\0\0\0\xdc\xa7\xc4\xfd"),
     "zip": _reader(zip_archive.read),
     "compound-file": _compound_file,
     "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),

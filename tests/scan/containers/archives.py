@@ -244,6 +244,8 @@ MADE: dict[str, Builder] = {
     "7z-lzma2-x86": seven_zip("-t7z", "-m0=BCJ", "-m1=LZMA2"),
     "7z-bzip2": seven_zip("-t7z", "-m0=BZip2"),
     "zip-ppmd": seven_zip("-tzip", "-mm=PPMd"),
+    "lzop": _with("lzop", "-o", "OUT", "FILE"),
+    "lzop-filtered": _with("lzop", "-9", "--crc32", "--filter=5", "-o", "OUT", "FILE"),
     "arj": _with("arj", "a", "-y", "-m1", "OUT", "FILE"),
     "arj-fastest": _with("arj", "a", "-y", "-m4", "OUT", "FILE"),
     "arj-stored": _with("arj", "a", "-y", "-m0", "OUT", "FILE"),

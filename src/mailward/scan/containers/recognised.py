@@ -9,7 +9,6 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"RE~\^", "RAR archive (before 1.5)"),
     (rb"\x13\x5d\x65\x8c\x3a\x01\x02\0", "InstallShield archive (before version 5)"),
     (rb"\x1f\xa0", "compress'ed file of SCO (LZH)"),
-    (rb"\x89LZO\0\r\n\x1a\n", "lzop'ed file"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _AT_START), re.DOTALL)
