@@ -192,6 +192,7 @@ def _packed_upx(data: bytes, _name: str, budget: Budget) -> Contents:
     return read_program(stubs.program(header + data), budget)
 
 
+_APFS_FRONT = bytes(32) + b"NXSB\0\x10\0\0"
 _VDI_FRONT = bytes(64) + b"\x7f\x10\xda\xbe"
 
 _PROGRAM = b"MZ".ljust(60, b"\0") + struct.pack("<L4sHHLLLHH", 64, b"PE", 332, 1, 0, 0, 0, 0, 258)
@@ -383,6 +384,7 @@ PARSERS: dict[str, Parser] = {
     "kwaj": _reader(lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),
     "lha": _libarchive(libarchive.LHA, b""),
     "lzfse": _lzfse,
+    "apfs": _reader(lambda data, name, budget: disk.read(_APFS_FRONT + data, name, budget)),
     "lnk": _reader(shortcut.read),
     "lz4": _libarchive(libarchive.LZ4, b"\x04\x22\x4d\x18"),
     "lzo": _within(_lzo),

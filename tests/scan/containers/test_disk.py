@@ -202,7 +202,7 @@ def test_an_encrypted_macos_image_is_named(unpack: Unpack, image: bytes) -> None
 
 
 def test_a_macos_file_system_is_said_not_to_be_taken_apart(unpack: Unpack) -> None:
-    image = bytes(32) + b"NXSB" + bytes(1024 - 36) + EICAR.ljust(512, b"\0")
+    image = bytes(1024) + b"BD".ljust(512, b"\0") + EICAR.ljust(512, b"\0")
     piece, shut = unpack(dmg(image))
     assert isinstance(piece, Piece)
     assert EICAR in piece.data

@@ -31,6 +31,7 @@ def looks_like_disk(data: bytes) -> bool:
     if len(data) < 4 * _SECTOR:
         return False
     may_be = data[:1] in _BOOTS or data[1024:1026] in _HFS or data[1080:1082] == _EXT
+    may_be = may_be or data[32:36] == b"NXSB"
     if may_be and volumes.bare(Bytes(data)) is not None:
         return True
     if volumes.has_apple_map(data[:2], data[512:514]):

@@ -108,7 +108,7 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
             yield Piece(bytes(out), Role.MEMBER, name, label=label)
         if shut is not None:
             yield Shut(shut.reason, shut.detail, name, label)
-        if out.startswith(b"BD", 1024) or out.startswith(b"NXSB", 32):
+        if out.startswith(b"BD", 1024):
             why = "macOS disk image: its files are not taken apart"
             yield Shut(Reason.UNSUPPORTED, why, name, label)
 

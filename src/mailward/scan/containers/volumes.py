@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import exfat, ext, fat, hfs, iso, ntfs, squashfs
+from mailward.scan.containers import apfs, exfat, ext, fat, hfs, iso, ntfs, squashfs
 from mailward.scan.containers.disk_source import Source, Window
 from mailward.scan.contents import Contents, Shut
 from mailward.scan.verdict import Reason
@@ -70,6 +70,7 @@ BARE: tuple[FileSystem, ...] = (
     FileSystem(_is_ntfs, ntfs.read, "NTFS"),
     FileSystem(_has(3, b"EXFAT   "), exfat.read, "exFAT"),
     FileSystem(ext.looks_like_ext, ext.read, "ext"),
+    FileSystem(apfs.looks_like_apfs, apfs.read, "APFS"),
     FileSystem(hfs.looks_like_hfs, hfs.read, "HFS+"),
     FileSystem(_has(0, squashfs.MAGIC), squashfs.read, "SquashFS"),
     FileSystem(_has(0, *squashfs.STRANGE), None, "SquashFS of another byte order"),
@@ -84,7 +85,6 @@ _PARTITIONED: tuple[FileSystem, ...] = (
     FileSystem(_is_iso, _read_iso, "ISO 9660"),
     FileSystem(_has(0, b"XFSB"), None, "XFS"),
     FileSystem(_has(0x10040, b"_BHRfS_M"), None, "Btrfs"),
-    FileSystem(_has(32, b"NXSB"), None, "APFS"),
     FileSystem(_has(536, b"LVM2"), None, "LVM"),
 )
 
