@@ -1,32 +1,65 @@
 """The root command: global options, the groups, and errors turned into exit codes."""
 
+import importlib
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from mailward import __version__, logs
-from mailward.cli import (
-    config,
-    definitions,
-    events,
-    false_positive,
-    policy,
-    quarantine,
-    repo,
-    rescan,
-    scan,
-    service,
-    status,
-    update,
-)
-from mailward.cli import license as license_group
-from mailward.cli import products as product_group
+from mailward import __version__
 from mailward.errors import MailwardError
-from mailward.settings.service import LogLevel, LogSettings
+
+_COMMANDS = {
+    "run": ("run", "service"),
+    "demo": ("demo", "service"),
+    "scan": ("scan", "scan"),
+    "update": ("update", "update"),
+    "status": ("status", "status"),
+    "events": ("events", "events"),
+    "definitions": ("app", "definitions"),
+    "license": ("app", "license"),
+    "products": ("app", "products"),
+    "repo": ("app", "repo"),
+    "quarantine": ("app", "quarantine", "rescan", "false_positive"),
+    "policy": ("app", "policy"),
+    "config": ("app", "config"),
+}
+"""Of each command or group: what it is called in the first of these modules; the others add to it.
+
+They are imported when they are asked for: all of them take most of a second.
+"""
+
+
+@cache
+def _load(name: str) -> Any:
+    attribute, *modules = _COMMANDS[name]
+    imported = [importlib.import_module(f"mailward.cli.{module}") for module in modules]
+    command, alone = getattr(imported[0], attribute), typer.Typer(rich_markup_mode="markdown")
+    if isinstance(command, typer.Typer):
+        alone.add_typer(command, name=name)
+    else:
+        alone.command(name)(command)
+        alone.callback()(lambda: None)  # or it would be no group
+    return typer.main.get_group(alone).commands[name]
+
+
+class _Commands(TyperGroup):
+    """The commands of the table."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]  # its names are asked for
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See Group.get_command."""
+        return _load(cmd_name) if cmd_name in _COMMANDS else None
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="mailward",
     help="Guards mail servers with definitions that keep themselves current.",
     no_args_is_help=True,
@@ -58,25 +91,11 @@ def root(
 
     Start with `mailward demo` to see it work on this computer.
     """
+    from mailward import logs
+    from mailward.settings.service import LogLevel, LogSettings
+
     # Of a command only what goes wrong is logged; what keeps running says more (`mailward run`).
     logs.configure(LogSettings(level=LogLevel.WARNING))
-
-
-app.command("run")(service.run)
-app.command("demo")(service.demo)
-app.command("scan")(scan.scan)
-app.command("update")(update.update)
-app.command("status")(status.status)
-app.command("events")(events.events)
-app.add_typer(definitions.app, name="definitions")
-app.add_typer(license_group.app, name="license")
-app.add_typer(product_group.app, name="products")
-app.add_typer(repo.app, name="repo")
-quarantine.app.command("rescan")(rescan.rescan)
-quarantine.app.command("false-positive")(false_positive.false_positive)
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(policy.app, name="policy")
-app.add_typer(config.app, name="config")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from mailward import main
 from mailward.cli.common import JsonOption, out, print_json, print_table, settings
-from mailward.cli.quarantine import Ids
+from mailward.cli.quarantine import Ids, app
 from mailward.cli.rescan import scan_again
 from mailward.config import Config
 from mailward.definitions.ignored import entry_of
@@ -18,6 +18,7 @@ from mailward.protect.events import Event
 from mailward.protect.held import Held
 
 
+@app.command("false-positive")
 def false_positive(
     ctx: typer.Context,
     ids: Ids = None,

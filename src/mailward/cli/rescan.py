@@ -9,7 +9,7 @@ import typer
 
 from mailward import main
 from mailward.cli.common import JsonOption, print_json, print_table, settings
-from mailward.cli.quarantine import Ids, Matching, chosen, let_out
+from mailward.cli.quarantine import Ids, Matching, app, chosen, let_out
 from mailward.config import Config
 from mailward.doors.told import Record, unrecorded
 from mailward.errors import FormatError, UsageError
@@ -19,6 +19,7 @@ from mailward.protect.policy import decide
 from mailward.rules import Action
 
 
+@app.command("rescan")
 def rescan(
     ctx: typer.Context,
     ids: Ids = None,
