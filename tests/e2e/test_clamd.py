@@ -167,3 +167,24 @@ async def test_clamdscan_pings_reloads_and_asks_for_the_version(clamdscan_conf: 
 async def test_clamdscan_says_what_it_cannot_read(clamdscan_conf: Path, mail: Path) -> None:
     code, told = await clamdscan(clamdscan_conf, mail / "nothing")
     assert code == 2, told
+
+
+async def test_clamdscan_waits_copies_removes_and_keeps_a_log(
+    clamdscan_conf: Path, mail: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "copies").mkdir()
+    code, told = await clamdscan(
+        clamdscan_conf,
+        "--wait",
+        "--quiet",
+        f"--copy={tmp_path}/copies",
+        f"--log={tmp_path}/log",
+        mail,
+    )
+    assert code == 1, told
+    assert sorted(os.listdir(tmp_path / "copies")) == ["eicar.com", "locked.eml", "zip.eml"]
+    assert (tmp_path / "log").read_text().count(" FOUND\n") == 3
+    assert (await clamdscan(clamdscan_conf, "--ping", "3:1", "--wait", mail / "clean.eml"))[0] == 0
+    assert (await clamdscan(clamdscan_conf, "--stream", "--remove", mail))[0] == 1
+    assert sorted(os.listdir(mail)) == ["clean.eml", "sub"]
+    assert os.listdir(mail / "sub") == []

@@ -1,5 +1,6 @@
 """Products that speak to clamd, unchanged, with Mailward behind them."""
 
+import asyncio
 import io
 import json
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import clamd as python_client
@@ -16,7 +17,8 @@ import pytest
 
 from mailward import testing
 from mailward.config import Config
-from tests.e2e import clamd, exim, postfix, service
+from mailward.doors.testing import FakeHop
+from tests.e2e import amavis, clamd, exim, postfix, service
 from tests.e2e.postfix import free_port
 
 pytestmark = pytest.mark.real
@@ -183,6 +185,40 @@ def test_exim_has_mail_tried_again_when_nobody_scans(place: Path) -> None:
     folder = place / "exim-alone"
     folder.mkdir()
     assert exim.answer(folder, str(place / "nobody.sock"), sample("clean")).startswith("451 ")
+
+
+async def test_amavis_refuses_what_mailward_finds_and_hands_on_the_rest(
+    place: Path, door: tuple[Path, int]
+) -> None:
+    if reason := amavis.why_not():
+        pytest.skip(reason)
+    port = free_port()
+    folder = place / "amavis"
+
+    def answers() -> list[tuple[int, str]]:
+        told = []
+        for name in ("EICAR in a zip in a zip", "encrypted archive", "clean"):
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.ehlo("client.example")
+                client.mail("a@example.org")
+                client.rcpt("b@example.net")
+                code, text = client.data(sample(name))
+                told.append((code, text.decode()))
+        return told
+
+    async with FakeHop() as hop:
+        command = amavis.command(folder, port, hop.port, str(door[0]))
+        async with AsyncExitStack() as stack:
+            running = program(place, f"127.0.0.1:{port}", *command)
+            await asyncio.to_thread(stack.enter_context, running)
+            told = await asyncio.to_thread(answers)
+    log = (folder / "home/amavis.log").read_text()
+    assert [code for code, _ in told] == [554, 554, 250], log
+    assert "INFECTED: Mailward.Test.EICAR" in told[0][1]
+    assert "INFECTED: Heuristics.Encrypted.Zip" in told[1][1]
+    (taken,) = hop.messages
+    assert taken.content.endswith(sample("clean").partition(b"\r\n\r\n")[2])
+    assert "Mailward FAILED" not in log
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])
