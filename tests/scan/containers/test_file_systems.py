@@ -569,3 +569,14 @@ def test_a_file_in_what_mkfs_exfat_made(unpack: Unpack, tmp_path: Path) -> None:
     [piece] = unpack(bytes(whole))
     assert isinstance(piece, Piece)
     assert (piece.name, piece.data) == ("a rather long name of a file.exe", CONTENT)
+
+
+@pytest.mark.shared
+def test_a_volume_that_macos_made(unpack: Unpack, shared: Path) -> None:
+    [path] = (shared / "clean/tika").rglob("test-documents.dmg")
+    found = unpack(path.read_bytes())
+    assert not any(isinstance(one, Shut) for one in found)
+    sizes = {one.name: len(one.data) for one in found if isinstance(one, Piece)}
+    names = {name.rpartition("/")[2]: size for name, size in sizes.items()}
+    assert len(names) == 9
+    assert (names["testPDF.pdf"], names["testTXT.txt"]) == (34824, 49)

@@ -161,3 +161,13 @@ def test_what_rar_packed_and_is_encrypted(unlock: Unlock, shared: Path) -> None:
     assert zlib.crc32(content) == check
     wrong = [one.reason for one in unlock(archive(one), "no") if isinstance(one, Shut)]
     assert wrong == [Reason.ENCRYPTED]
+
+
+@pytest.mark.shared
+def test_what_winrar_packed_and_encrypted(unlock: Unlock, shared: Path) -> None:
+    [path] = (shared / "clean/tika").rglob("test-documents-enc.rar")
+    found = unlock(path.read_bytes(), "password: ApacheTika")
+    names = [one.name for one in found if isinstance(one, Piece)]
+    assert [one.name for one in found if isinstance(one, Unlocked)] == names
+    assert len(names) == 9
+    assert not any(isinstance(one, Shut) for one in found)

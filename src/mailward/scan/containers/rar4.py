@@ -148,6 +148,7 @@ class Archive:
         name_at = 40 if flags & _IS_LARGE else 32
         salt_at = name_at + name_bytes
         name = raw[name_at:salt_at].partition(b"\0")[0].decode("utf-8", "replace")
+        name = name.replace("\\", "/")  # as libarchive has it
         if header.kind == _SERVICE:
             return b""
         salt = raw[salt_at : salt_at + 8] if flags & _HAS_SALT else b""
