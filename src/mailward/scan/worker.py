@@ -9,7 +9,9 @@ prepare, below that folder and nothing else; any other, nothing at all.
 """
 
 import contextlib
+import ctypes
 import faulthandler
+import gc
 import importlib
 import resource
 import signal
@@ -34,6 +36,14 @@ from mailward.settings.scan import ScanSettings
 _MEMORY_BYTES = 4096 * MIB
 """Private memory: two large sets during a swap, and all parts of a message with copies of some."""
 _OPEN_FILES_MAX = 256
+_TIDY_BYTES = MIB
+"""Messages from here on are tidied up after, once they are answered: some 30 ms."""
+_C_LIBRARY = ctypes.CDLL(None)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""mallopt(3)."""
+_APART_BYTES = 256 * 1024
+"""What is larger is memory of its own and given back at once. Else the limit grows with what is
+freed, up to 32 MB, and what is kept for long comes to lie above the room of large messages."""
 _ALARM_EXTRA_S = 1.0
 """The pool ends a worker that is late. Should the pool be gone, the worker ends itself."""
 LOAD_TIMEOUT_S = 120.0
@@ -56,6 +66,8 @@ class Worker:
             confine([Path(first["into"])] if first["do"] == "prepare" else [])
         while request is not None:
             frames.send(connection, self._answer(*request))
+            if len(request[1]) >= _TIDY_BYTES:
+                _tidy()
             request = frames.receive(connection)
 
     def _answer(self, header: frames.Header, body: bytes) -> frames.Header:
@@ -115,6 +127,14 @@ class Worker:
         return explain(scanner, data, Role.FILE, name).to_plain()
 
 
+def _tidy() -> None:
+    """Give back what a large message took: trees of documents refer to themselves, and are found by
+    the collector only; the C library keeps what was freed below what was not."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # another C library than GNU's
+        _C_LIBRARY.malloc_trim(0)
+
+
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds + _ALARM_EXTRA_S)  # its default action: the end
@@ -139,6 +159,10 @@ def main(fd: int, engines: str, settings: str) -> None:
     module, _, name = engines.partition(":")
     make_engines = getattr(importlib.import_module(module), name)
     worker = Worker(make_engines(), ScanSettings.model_validate_json(settings))
+    with contextlib.suppress(AttributeError):  # another C library than GNU's
+        _C_LIBRARY.mallopt(_M_MMAP_THRESHOLD, _APART_BYTES)
+        _C_LIBRARY.mallopt(_M_TRIM_THRESHOLD, MIB)
+    gc.freeze()  # what is imported is never garbage, and need not be looked through
     with socket.socket(fileno=fd) as connection, contextlib.suppress(ConnectionError):
         worker.serve(connection)
 

@@ -82,14 +82,14 @@ def test_pieces_miss_nothing_that_a_whole_evaluation_finds(tmp_path: Path) -> No
     ]
     lines = [line for line in lines if _halves_of(line)]  # the others match where nothing is
     detector, _ = prepare(tmp_path, ldb="\n".join(lines) + "\n")
-    whole = [Evaluator(logical.read(line), Hit("")) for line in lines]
+    whole = [Evaluator(logical.read(line), Hit(line.partition(";")[0])) for line in lines]
     with_halves = [line for line in lines if len(set(_halves_of(line))) > 1]
     assert len(whole) > 50
     assert len(with_halves) > 10
     for present in product((0, 1), repeat=len(TEXTS)):
         data = b"--" + b"--".join(t for t, there in zip(TEXTS, present, strict=True) if there)
         subject = Subject(data, time.monotonic() + 20)
-        expected = {one.signature.name for one in whole if one.matches(subject)}
+        expected = {one.hit.name for one in whole if one.matches(subject)}
         assert found(detector, data) == expected
 
 

@@ -1,6 +1,8 @@
 """Sets of signatures: lists that switch off, digests, counts, what is bad or unsupported."""
 
+import gc
 import hashlib
+import weakref
 from pathlib import Path
 
 import pytest
@@ -220,3 +222,38 @@ def test_malformed_comparisons_are_refused(tmp_path: Path) -> None:
     lines = "".join(f"N{n};Target:0;1;6162;{text}\n" for n, text in enumerate(comparisons))
     _, preparation = prepare(tmp_path, ldb=lines)
     assert len(preparation.refused) == len(comparisons)
+
+
+def test_what_a_signature_was_not_asked_for_before_is_read_when_it_is(tmp_path: Path) -> None:
+    one, two, three = (word.hex() for word in (b"first word", b"second", b"third"))
+    lines = [
+        f"All;Engine:51-255,Target:0;0&1&2;{one};{two};{three}",
+        f"Any;Engine:51-255,Target:0;0&(1|2);{one};{two};{three}",
+        f"Many;Engine:51-255,Target:0;0&(1|2)>2;{one};{two};{three}",
+        f"Number;Engine:96-255,Target:0;0&3;{one};{two};{three};2(>>6#d1#=7)",
+        f"Regex;Engine:81-255,Target:0;0&3;{one};{two};{three};1&2/third.*second/",
+    ]
+    detector, _ = prepare(tmp_path, ldb="\n".join(lines))
+    files = {
+        b"first word": set[str](),
+        b"first word, second": {"Any"},
+        b"first word, third 7": {"Any", "Number"},
+        b"first word, third, third, third": {"Any", "Many"},
+        b"first word, second and third": {"All", "Any"},
+        b"first word, third and second": {"All", "Any", "Regex"},
+    }
+    for data, names in [*files.items(), *reversed(files.items())]:
+        assert found(detector, data) == names
+
+
+def test_a_closed_detector_leaves_nothing_to_the_collector(tmp_path: Path) -> None:
+    detector, _ = prepare(tmp_path, ldb="A;Engine:51-255,Target:0;0&1;6f6e65;74776f\n")
+    assert found(detector, b"one two") == {"A"}
+    known = weakref.ref(detector)
+    gc.disable()
+    try:
+        detector.close()
+        del detector
+        assert known() is None
+    finally:
+        gc.enable()

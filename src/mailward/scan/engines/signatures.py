@@ -195,7 +195,9 @@ class SignaturesDetector:
         hit = Hit(
             signature.name, suspicious=suffix in reading.UNWANTED, signatures=(signature.name,)
         )
-        evaluator = Evaluator(signature, hit, self._members, self._matcher)
+        evaluator = Evaluator(
+            signature, hit, self._members, self._matcher, lambda: self._read(place)[0]
+        )
         self._evaluators[place] = evaluator
         return evaluator
 
@@ -216,6 +218,7 @@ class SignaturesDetector:
     def close(self) -> None:
         """Let go of the files. May be repeated."""
         self._files.close()
+        self._evaluators.clear()  # each knows this detector: only the collector would find them
 
 
 def _hit(marked: str) -> Hit:

@@ -3,6 +3,7 @@ subsignature as far as it asks for them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pcre2
 
@@ -18,6 +19,7 @@ from mailward.scan.signatures.signature import (
     Macro,
     Regex,
     Signature,
+    Subsignature,
 )
 from mailward.scan.signatures.subject import Subject
 
@@ -117,30 +119,38 @@ class Evaluator:
         hit: Hit,
         members: Members = lambda _: (),
         matcher_of: "Callable[[Body], BodyMatcher]" = lambda body: BodyMatcher(body),
+        again: Callable[[], Signature] | None = None,
     ) -> None:
-        """``matcher_of`` may give several signatures the same matcher for the same subsignature."""
-        self.signature = signature
+        """``matcher_of`` may give several signatures the same matcher for the same subsignature.
+
+        ``again`` reads the signature once more. Most of its subsignatures are never looked for, so
+        those that were not are not kept: that was the most of a worker's memory.
+        """
+        self._about = replace(signature, expression=logic.Leaf(0), subsignatures=())
+        self._signature: Signature | None = signature
+        self._again = again or (lambda: signature)
+        self._others = {
+            index: subsignature
+            for index, subsignature in enumerate(signature.subsignatures)
+            if not isinstance(subsignature, Body)
+        }
         self._matcher_of = matcher_of
         self.hit = hit
         self._members = members
-        self._holds = logic.compiled(logic.ordered(signature.expression, self._rank))
+        ranks = [_rank(subsignature) for subsignature in signature.subsignatures]
+        self._holds = logic.compiled(logic.ordered(signature.expression, ranks.__getitem__))
         self._bodies: dict[int, BodyMatcher] = {}
         self._regexes: dict[int, tuple[Callable[[logic.Count], bool], pcre2.Pattern[bytes]]] = {}
 
-    def _rank(self, index: int) -> int:
-        """How long it takes to see that a subsignature does not match, roughly."""
-        subsignature = self.signature.subsignatures[index]
-        if not isinstance(subsignature, Body):
-            return 1000
-        if subsignature.offset.base is not Base.ANYWHERE:
-            return 1
-        # A literal is quickly not found; several segments are often there one by one.
-        lengths = [len(pattern.segments) for pattern in subsignature.patterns]
-        return sum(4 if length == 1 else 30 * length for length in lengths)
-
     def matches(self, subject: Subject) -> bool:
         """Whether it matches. Raises ScanTimeoutError."""
-        signature = self.signature
+        try:
+            return self._matches(subject)
+        finally:
+            self._signature = None
+
+    def _matches(self, subject: Subject) -> bool:
+        signature = self._about
         if signature.file_size is not None and subject.file_size not in signature.file_size:
             return False
         if signature.intermediates and not _lies_in(signature.intermediates, subject.containers):
@@ -152,14 +162,17 @@ class Evaluator:
         def count(index: int, limit: int) -> int:
             known, up_to = counts.get(index, (0, 0))
             if known >= up_to < limit:
-                known = self._count(index, subject, count, limit)
+                known = self._count(index, subject, count, limit)  # noqa: F821 (it is there as long as it runs)
                 counts[index] = known, limit
             return known
 
-        return self._holds(count)
+        try:
+            return self._holds(count)
+        finally:
+            del count  # it knows itself: only the collector would find it
 
     def _fits_layout(self, subject: Subject) -> bool:
-        entry, sections = self.signature.entry_point, self.signature.sections
+        entry, sections = self._about.entry_point, self._about.sections
         if entry is None and sections is None:
             return True
         layout = subject.layout
@@ -171,9 +184,9 @@ class Evaluator:
 
     def _count(self, index: int, subject: Subject, count: logic.Count, limit: int) -> int:
         subject.check_time()
-        match self.signature.subsignatures[index]:
-            case Body() as body:
-                return len(self._places(index, body, subject, limit))
+        match self._others.get(index):
+            case None:
+                return len(self._places(index, subject, limit))
             case Regex() as regex:
                 return self._count_regex(index, regex, subject, count)
             case Compare() as compare:
@@ -181,13 +194,18 @@ class Evaluator:
             case Macro() as macro:
                 return self._count_macro(index, macro, subject)
 
-    def _places(
-        self, index: int, body: Body, subject: Subject, limit: int = PLACES_MAX
-    ) -> list[int]:
-        matcher = self._bodies.get(index)
-        if matcher is None:
-            matcher = self._bodies[index] = self._matcher_of(body)
+    def _places(self, index: int, subject: Subject, limit: int = PLACES_MAX) -> list[int]:
+        """Of a body subsignature."""
+        matcher = self._bodies.get(index) or self._matcher(index)
         return matcher.places(subject, limit)
+
+    def _matcher(self, index: int) -> BodyMatcher:
+        if self._signature is None:
+            self._signature = self._again()
+        body = self._signature.subsignatures[index]
+        assert isinstance(body, Body)  # noqa: S101 (else it would be among the others)
+        matcher = self._bodies[index] = self._matcher_of(body)
+        return matcher
 
     # --- regular expressions ---
 
@@ -205,23 +223,21 @@ class Evaluator:
             return _search_again(compiled, regex, subject, window)
         except pcre2.LibraryError as e:
             raise ScanTimeoutError(
-                f"the regular expression of {self.signature.name} needs too many steps"
+                f"the regular expression of {self._about.name} needs too many steps"
             ) from e
 
     # --- comparisons and macros ---
 
     def _compare(self, compare: Compare, subject: Subject) -> int:
-        trigger = self.signature.subsignatures[compare.trigger]
-        if not isinstance(trigger, Body):
+        if compare.trigger in self._others:
             return 0
-        starts = (p + compare.distance for p in self._places(compare.trigger, trigger, subject))
+        starts = (p + compare.distance for p in self._places(compare.trigger, subject))
         return sum(start >= 0 and _holds_at(subject.data, start, compare) for start in starts)
 
     def _count_macro(self, index: int, macro: Macro, subject: Subject) -> int:
-        before = self.signature.subsignatures[index - 1]
-        if not isinstance(before, Body):
+        if index - 1 in self._others:
             return 0
-        starts = self._places(index - 1, before, subject)
+        starts = self._places(index - 1, subject)
         bodies = [
             Matcher(pattern)
             for member in self._members(macro.group)
@@ -234,6 +250,17 @@ class Evaluator:
             for start in starts
             for matcher in bodies
         )
+
+
+def _rank(subsignature: Subsignature) -> int:
+    """How long it takes to see that a subsignature does not match, roughly."""
+    if not isinstance(subsignature, Body):
+        return 1000
+    if subsignature.offset.base is not Base.ANYWHERE:
+        return 1
+    # A literal is quickly not found; several segments are often there one by one.
+    lengths = [len(pattern.segments) for pattern in subsignature.patterns]
+    return sum(4 if length == 1 else 30 * length for length in lengths)
 
 
 def _search_again(

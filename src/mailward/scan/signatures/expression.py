@@ -205,12 +205,8 @@ def compiled(expression: Expression) -> Callable[[Count], bool]:
     match expression:
         case Leaf(index):
             return lambda count: count(index, 1) > 0
-        case Both(left, right):
-            first, second = compiled(left), compiled(right)
-            return lambda count: first(count) and second(count)
-        case Either(left, right):
-            first, second = compiled(left), compiled(right)
-            return lambda count: first(count) or second(count)
+        case Both() | Either():
+            return _block(expression)
         case Counted(inner, _, number, distinct):
             # One more than the number is as good as a million more, in each comparison.
             counted, holds = _counter(inner, number + 1), expression.holds
@@ -220,6 +216,43 @@ def compiled(expression: Expression) -> Callable[[Count], bool]:
                 return holds(matches) and len(which) >= distinct
 
             return compared
+
+
+def _block(expression: Both | Either) -> Callable[[Count], bool]:
+    """One function for all operands: signatures with a hundred of them are many."""
+    operands, enough = _operands(expression), isinstance(expression, Either)
+    if all(isinstance(operand, Leaf) for operand in operands):
+        indices = tuple(operand.index for operand in operands if isinstance(operand, Leaf))
+
+        def of_leaves(count: Count) -> bool:
+            for index in indices:
+                if (count(index, 1) > 0) is enough:
+                    return enough
+            return not enough
+
+        return of_leaves
+    holding = tuple(compiled(operand) for operand in operands)
+
+    def of_all(count: Count) -> bool:
+        for holds in holding:
+            if holds(count) is enough:
+                return enough
+        return not enough
+
+    return of_all
+
+
+def _operands(expression: Both | Either) -> list[Expression]:
+    """What is joined by the same operator, in order, however it was grouped."""
+    found: list[Expression] = []
+    left_to_see: list[Expression] = [expression]
+    while left_to_see:
+        one = left_to_see.pop()
+        if isinstance(one, Both | Either) and type(one) is type(expression):
+            left_to_see += [one.right, one.left]
+        else:
+            found.append(one)
+    return found
 
 
 def _counter(expression: Expression, limit: int) -> Callable[[Count], Found]:
@@ -233,15 +266,18 @@ def _counter(expression: Expression, limit: int) -> Callable[[Count], Found]:
                 return (found, itself) if found else _NOTHING
 
             return of_one
-        case Both(left, right) | Either(left, right):
-            first, second = _counter(left, limit), _counter(right, limit)
+        case Both() | Either():
+            counters = tuple(_counter(operand, limit) for operand in _operands(expression))
             both = isinstance(expression, Both)
 
             def of_block(count: Count) -> Found:
-                (one, these), (other, those) = first(count), second(count)
-                if both and not (one and other):
-                    return _NOTHING
-                return one + other, these | those
+                matches, which = 0, frozenset[int]()
+                for counter in counters:
+                    found, these = counter(count)
+                    if both and not found:
+                        return _NOTHING
+                    matches, which = matches + found, which | these
+                return matches, which
 
             return of_block
         case Counted(inner, _, number, distinct):
