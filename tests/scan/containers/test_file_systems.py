@@ -412,7 +412,7 @@ def test_a_link_is_its_target(unpack: Unpack) -> None:
         (ext(incompatible=0x10), Reason.UNSUPPORTED),
         (ext().replace(EICAR_INODE, inode(0x8000, 9, b"x", 0x800)), Reason.ENCRYPTED),
         (ext().replace(EICAR_INODE, inode(0x8000, 9, b"x", 0x10000000)), Reason.UNSUPPORTED),
-        (squashfs()[:20] + b"\3" + squashfs()[21:], Reason.UNSUPPORTED),
+        (squashfs()[:20] + b"\7" + squashfs()[21:], Reason.UNSUPPORTED),
         (b"sqsh" + squashfs()[4:], Reason.UNSUPPORTED),
         (b"XFSB".ljust(4096, b"\0"), None),
         (partitioned(b"XFSB".ljust(4096, b"\0")), Reason.UNSUPPORTED),
@@ -420,8 +420,8 @@ def test_a_link_is_its_target(unpack: Unpack) -> None:
         (partitioned(b"\xeb\x58\x90-FVE-FS-".ljust(4096, b"\0")), Reason.ENCRYPTED),
     ],
     ids=[
-        "journal", "groups", "encrypted file", "inline", "LZO", "byte order", "XFS alone", "XFS",
-        "LUKS", "BitLocker",
+        "journal", "groups", "encrypted file", "inline", "packing", "byte order", "XFS alone",
+        "XFS", "LUKS", "BitLocker",
     ],
 )  # fmt: skip
 def test_what_is_not_opened_is_told(unpack: Unpack, image: bytes, reason: Reason | None) -> None:
@@ -527,7 +527,7 @@ def test_file_systems_of_mke2fs(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("packer", [*PACKERS, "lzo"])
 def test_images_of_mksquashfs(
     unpack: Unpack, tmp_path: Path, tree: dict[str, bytes], packer: str
 ) -> None:

@@ -1,6 +1,6 @@
 """SquashFS 4 (Linux, ``filesystems/squashfs.rst``; A. Carroll, "Squashfs Binary Format").
 
-Packed by deflate, LZMA, xz, LZ4 or zstd; LZO and older releases stay shut.
+Packed by deflate, LZMA, LZO, xz, LZ4 or zstd; older releases stay shut.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from backports import zstd
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import lz4_block
+from mailward.scan.containers import lz4_block, lzop
 from mailward.scan.containers.disk_source import Source
 from mailward.scan.containers.inflate import xz
 from mailward.scan.contents import Contents, Piece, Shut
@@ -36,6 +36,7 @@ _ERRORS = (
     zlib.error, lzma.LZMAError, zstd.ZstdError, EOFError,
     ValueError, IndexError, struct.error, OverflowError,
 )  # fmt: skip
+_LZO = 3
 _METADATA_BYTES = 8192
 _METADATA_IS_PLAIN, _BLOCK_IS_PLAIN = 1 << 15, 1 << 24
 _BLOCK_MAX_BYTES = 1 << 20
@@ -69,12 +70,12 @@ class _Inode:
 def read(source: Source, label: str, budget: Budget) -> Contents:
     """The files. Raises only Spent."""
     try:
-        image = _Image(source)
+        image = _Image(source, budget)
     except struct.error:
         yield Shut(Reason.MALFORMED, "SquashFS: truncated", label=label)
         return
     if not image.is_known:
-        yield Shut(Reason.UNSUPPORTED, "SquashFS: an old one, or packed by LZO", label=label)
+        yield Shut(Reason.UNSUPPORTED, "SquashFS: an old one, or an unknown packing", label=label)
         return
     waiting, visited = [("", image.root)], {image.root}
     while waiting:
@@ -124,15 +125,16 @@ def _open(image: "_Image", file: _File, path: str, label: str, budget: Budget) -
 
 
 class _Image:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, budget: Budget) -> None:
         (_, _, _, self._block, _, packing, _, _, _, major, _, self.root, _, _, _,
          self._inodes, self._folders, self._fragments, _) = (
             _SUPER.unpack(source.read(0, _SUPER.size)))  # fmt: skip
         self.is_known = (
-            major == 4 and packing in _UNPACK and 4096 <= self._block <= _BLOCK_MAX_BYTES
+            major == 4 and packing in (_LZO, *_UNPACK) and 4096 <= self._block <= _BLOCK_MAX_BYTES
         )
         self._source = source
-        self._unpack = _UNPACK.get(packing, _UNPACK[1])
+        self._budget = budget
+        self._unpack = _UNPACK.get(packing, self._lzo)
         self._metadata = functools.lru_cache(_KEPT_METADATA)(self._metadata_block)
         self._fragment = functools.lru_cache(_KEPT_FRAGMENTS)(self._fragment_block)
 
@@ -193,6 +195,14 @@ class _Image:
             if len(tail) < left:
                 raise ValueError("a tail that is not there")
             yield tail
+
+    def _lzo(self, packed: bytes, size: int) -> bytes:
+        out = bytearray()
+        try:
+            lzop.unpack(memoryview(packed), out, size, self._budget)
+        except lzop.DamagedError as e:
+            raise ValueError(str(e)) from e
+        return bytes(out)
 
     def _fragment_block(self, number: int) -> bytes:
         first, index = divmod(number, _FRAGMENTS_A_BLOCK)
