@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -27,6 +28,9 @@ from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.settings.base import MIB
 from mailward.settings.scan import ScanSettings
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.scan.programs import stubs
 
 ZEROS_MIB = 256
 
@@ -82,6 +86,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "7z": seven_zip("-t7z"),
     "7z, PPMd": seven_zip("-t7z", "-m0=PPMd"),
     "7z, bzip2": seven_zip("-t7z", "-m0=BZip2"),
+    "program without end": lambda: stubs.program(b"\xeb\xfe"),
+    "… that changes itself": lambda: stubs.program(
+        b"\xc6\x05" + stubs.u32(stubs.STUB) + b"\xc6\xeb\xf7"
+    ),
     "zip, deflate64": seven_zip("-tzip", "-mm=Deflate64"),
 }
 

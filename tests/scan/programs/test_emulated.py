@@ -153,6 +153,8 @@ def test_a_known_packer_that_cannot_be_unpacked_is_unscannable(look: Look) -> No
 def test_a_program_that_only_looks_odd_is_not_unscannable(look: Look) -> None:
     assert look(program(b"\x0f\x28\xc1" + ENDLESS)) == []
     assert look(program(b"\xcc")) == []
+    writes_to_its_data = b"\xc7\x05" + u32(TARGET) + b"data"
+    assert look(program(writes_to_its_data + b"\x0f\x28\xc1" + ENDLESS)) == []
 
 
 def test_plain_programs_are_not_run() -> None:

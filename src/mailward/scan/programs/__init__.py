@@ -42,16 +42,17 @@ def _unpacked(data: bytes, program: Program, budget: Budget) -> Contents:
         yield from failed or (_shut(packer, "it is not for 32 bits") if packer else ())
         return
     outcome = _run(data, program, budget)
-    for content, label in ((outcome.program, UNPACKED), (outcome.remains, REMAINS)):
-        if content is not None:
-            budget.emulated.add(hashlib.sha256(content).digest())
-            yield Piece(content[: budget.room() + 1], Role.MEMBER, label=label)
-            break
+    is_packed = packer is not None or outcome.ran_own_writing
+    content, label = outcome.program, UNPACKED
+    if content is None and is_packed:  # what only writes to its data is no packed program
+        content, label = outcome.remains, REMAINS
+    if content is not None:
+        budget.emulated.add(hashlib.sha256(content).digest())
+        yield Piece(content[: budget.room() + 1], Role.MEMBER, label=label)
     if outcome.is_spent:
         yield Shut(Reason.LIMIT, f"packed program ({packer or 'unknown'}): {outcome.why}")
-    elif outcome.program is None:
-        is_known = packer is not None or outcome.remains is not None
-        yield from failed or (_shut(packer, outcome.why) if is_known else ())
+    elif outcome.program is None and is_packed:
+        yield from failed or _shut(packer, outcome.why)
 
 
 def _shut(packer: str | None, why: str) -> Contents:

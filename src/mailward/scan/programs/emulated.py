@@ -33,7 +33,9 @@ class Outcome:
     program: bytes | None = None
     """As it was in memory when it was unpacked; None if it never was."""
     remains: bytes | None = None
-    """Its memory where it failed, if it had unpacked something."""
+    """Its memory where it ended, if what it wrote was run or is in other sections."""
+    ran_own_writing: bool = False
+    """Whether it ran what it had written itself."""
     is_spent: bool = False
     """It did not come to an end."""
     why: str = ""
@@ -52,11 +54,11 @@ def unpack(data: bytes, program: Program, is_over: Callable[[], bool]) -> Outcom
     try:
         run.start()
     except ProgramCallsError as e:
-        return Outcome(run.result() or run.own_layer(), run.remains(), why=f"it calls {e.name}")
+        return run.outcome(f"it calls {e.name}", result=run.result() or run.own_layer())
     except StepsSpentError:
-        return Outcome(run.result(), run.remains(), is_spent=True, why="it takes too long")
+        return run.outcome("it takes too long", result=run.result(), is_spent=True)
     except (UnsupportedError, BadAddressError) as e:
-        return Outcome(run.result(), run.remains(), why=str(e) or "it goes astray")
+        return run.outcome(str(e) or "it goes astray", result=run.result())
     raise AssertionError("it runs until it is stopped")
 
 
@@ -103,6 +105,11 @@ class _Unpacking(Windows):
     def called(self, name: str) -> None:
         if self._snapshot is not None and name not in LOADING:
             raise ProgramCallsError(name)
+
+    def outcome(self, why: str, *, result: bytes | None, is_spent: bool = False) -> Outcome:
+        """How it ended."""
+        ran = self._layer is not None or self._snapshot is not None
+        return Outcome(result, None if result else self.remains(), ran, is_spent, why)
 
     def result(self) -> bytes | None:
         """The program where it was unpacked."""

@@ -44,7 +44,7 @@ class Memory:
         """By line: whether a block lies there, or begins just behind."""
         self.blocks: dict[int, Block] = {}
         """By address."""
-        self._by_line: dict[int, list[tuple[int, Block]]] = {}
+        self._by_line: dict[int, dict[int, Block]] = {}
 
     def grow(self, end: int) -> None:
         """Add zeros up to the address ``end``."""
@@ -83,24 +83,31 @@ class Memory:
     def keep(self, address: int, block: Block) -> None:
         """Remember a block until what it was made of is written to."""
         self.blocks[address] = block
-        for line in range(max(block.start - 3, 0) >> LINE_BITS, (block.end >> LINE_BITS) + 1):
+        for line in _lines(block):
             self.code[line] = 1
-            self._by_line.setdefault(line, []).append((address, block))
+            self._by_line.setdefault(line, {})[address] = block
 
     def changed(self, at: int, size: int) -> bool:
         """Forget the blocks whose instructions were written to; whether there were any."""
-        first, last = at >> LINE_BITS, (at + size - 1) >> LINE_BITS
+        end = at + size
+        start, last = at >> LINE_BITS, (end - 1) >> LINE_BITS
         found = False
-        start = first
         while (line := self.code.find(1, start, last + 1)) >= 0:
             start = line + 1
-            kept = []
-            for address, block in self._by_line[line]:
-                if block.start < at + size and at < block.end:
-                    self.blocks.pop(address, None)
-                    found = True
-                elif self.blocks.get(address) is block:
-                    kept.append((address, block))
-            self._by_line[line] = kept
-            self.code[line] = bool(kept)
+            here = self._by_line[line].items()
+            for address, block in [(a, b) for a, b in here if b.start < end and at < b.end]:
+                self._forget(address, block)
+                found = True
         return found
+
+    def _forget(self, address: int, block: Block) -> None:
+        del self.blocks[address]
+        for line in _lines(block):
+            there = self._by_line[line]
+            there.pop(address, None)
+            self.code[line] = bool(there)
+
+
+def _lines(block: Block) -> range:
+    """The lines that it lies in, or whose writes can reach it."""
+    return range(max(block.start - 3, 0) >> LINE_BITS, (block.end >> LINE_BITS) + 1)
