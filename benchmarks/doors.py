@@ -169,6 +169,31 @@ async def hold_open(port: int, pid: int) -> str:
     )
 
 
+async def hold_greeted(port: int, pid: int) -> str:
+    """SMTP connections, all at once, then a session through one more.
+
+    Without EHLO, at which each would get a connection to the next hop.
+    """
+    before = memory_mib(pid)
+    began = time.perf_counter()
+    clients = []
+    for _ in range(CONNECTIONS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        clients.append(writer)
+    seconds = time.perf_counter() - began
+    send, close = await over_smtp(port)()
+    await send(b"Subject: hello\r\n\r\nhello\r\n")
+    close()
+    more = memory_mib(pid) - before
+    for writer in clients:
+        writer.close()
+    return (
+        f"{CONNECTIONS} SMTP connections greeted after {seconds:.1f} s: {more:.0f} MiB more, "
+        f"{more * 1024 / CONNECTIONS:.1f} KiB each; a message then passes"
+    )
+
+
 def main(count: int, rounds: int) -> None:
     reason = clamd.why_not("clamav-milter") or postfix.why_not()
     if reason or not SHARED.is_dir():
@@ -200,6 +225,8 @@ def main(count: int, rounds: int) -> None:
         doors = {
             "SMTP__LISTEN": f"127.0.0.1:{ports[0]}",
             "SMTP__NEXT_HOP": f"127.0.0.1:{plain.port}",
+            "SMTP__MAX_CONNECTIONS": str(2 * CONNECTIONS),
+            "SMTP__MAX_CONNECTIONS_PER_CLIENT": str(2 * CONNECTIONS),
             "CLAMD__ENABLED": "true",
             "CLAMD__LISTEN": f'["{folder}/clamd.sock"]',
             "MILTER__ENABLED": "true",
@@ -243,6 +270,7 @@ def main(count: int, rounds: int) -> None:
             f"clamd and clamav-milter {theirs:.0f} MiB"
         )
         print(f"doors: {asyncio.run(hold_open(ports[1], pid))}")
+        print(f"doors: {asyncio.run(hold_greeted(ports[0], pid))}")
 
 
 if __name__ == "__main__":
