@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailward.scan import message
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Found, Piece, Shut
+from mailward.scan.contents import Found, Fragment, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
@@ -152,10 +152,10 @@ def test_what_is_not_in_its_transfer_encoding_is_unscannable() -> None:
     assert raw.data == b"\x01\x02!!"
 
 
-def test_one_piece_of_a_split_message_is_unscannable_and_looked_into() -> None:
-    shut, inner = read(b"Content-Type: message/partial; number=1\r\n\r\nSubject: x\r\n\r\nA")
-    assert isinstance(shut, Shut)
-    assert shut.reason is Reason.UNSUPPORTED
+def test_one_piece_of_a_split_message_is_told_and_looked_into() -> None:
+    header = b'Content-Type: message/partial; number=2;\r\n total="3"; id="a b"\r\n\r\n'
+    fragment, inner = read(header + b"Subject: x\r\n\r\nA")
+    assert fragment == Fragment(b"a b", 2, 3, b"Subject: x\r\n\r\nA", label="1")
     assert isinstance(inner, Piece)
     assert inner.role is Role.MESSAGE
 

@@ -208,3 +208,45 @@ def test_a_script_that_begins_like_a_message_is_read_as_both() -> None:
     page = b"From: 1;\nSubject: 2;\n\n" + b"x = atob('" + base64.b64encode(EICAR * 2) + b"')"
     found = unpack(page, Role.ATTACHMENT, "a.js")
     assert any(isinstance(part, Part) and part.data == EICAR * 2 for part in found)
+
+
+def in_pieces(whole: bytes, numbers: list[int], total: int, kind: str = "digest") -> bytes:
+    """A message with pieces of ``whole``, each a message of its own."""
+    size = -(-len(whole) // total)
+    fragments = [
+        f'Content-Type: message/partial; number={n}; total={total}; id="x@y"\r\n\r\n'.encode()
+        + whole[(n - 1) * size : n * size]
+        for n in numbers
+    ]
+    between = b"\r\n--b\r\n" + (b"\r\n" if kind == "digest" else b"")
+    head = f"Content-Type: multipart/{kind}; boundary=b\r\n".encode()
+    return head + b"".join(between + fragment for fragment in fragments) + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("kind", ["digest", "mixed"])
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [3, 1, 2]])
+def test_pieces_of_a_message_that_are_all_there_are_joined(kind: str, numbers: list[int]) -> None:
+    found = unpack(in_pieces(message(PROGRAM), numbers, 3, kind))
+    assert any(isinstance(part, Part) and part.data == EICAR for part in found)
+    assert not any(isinstance(each, Unopened) for each in found)
+
+
+@pytest.mark.parametrize("numbers", [[1, 3], [2], [2, 2, 3]])
+def test_pieces_of_which_others_are_missing_are_unscannable(numbers: list[int]) -> None:
+    found = unpack(in_pieces(message(PROGRAM), numbers, 3))
+    shut = [each for each in found if isinstance(each, Unopened)]
+    assert [each.reason for each in shut] == [Reason.UNSUPPORTED] * len(numbers)
+    assert "message/partial" in shut[0].detail
+
+
+@pytest.mark.parametrize("said", ["", "number=0; total=0", "number=1; total=99999; id=a", "id=a"])
+def test_a_piece_that_says_nothing_sensible_is_unscannable(said: str) -> None:
+    found = unpack(f"Content-Type: message/partial; {said}\r\n\r\nSubject: a\r\n\r\nb".encode())
+    assert any(isinstance(each, Unopened) for each in found)
+
+
+def test_pieces_in_pieces_end() -> None:
+    inner = message(PROGRAM)
+    for _ in range(40):
+        inner = in_pieces(inner, [1, 2], 2)
+    assert len(unpack(inner)) < 1000

@@ -67,7 +67,20 @@ class Unlocked:
     label: str = ""
 
 
-Found = Piece | Shut | Ambiguous | Unlocked
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One of the pieces that a message was sent in (message/partial, RFC 2046 section 5.2.2)."""
+
+    id: bytes
+    number: int
+    total: int
+    """0 if it does not say."""
+    data: bytes
+    name: str = ""
+    label: str = ""
+
+
+Found = Piece | Shut | Ambiguous | Unlocked | Fragment
 
 Contents = Iterator[Found]
 """Made one at a time, so that a bomb is stopped before it is unpacked."""

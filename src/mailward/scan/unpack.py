@@ -6,10 +6,11 @@ from itertools import chain
 
 from mailward.scan import containers, encodings, message, passwords
 from mailward.scan.budget import Budget, Spent
-from mailward.scan.contents import Contents, Found, Piece, Shut, Unlocked
+from mailward.scan.contents import Contents, Found, Fragment, Piece, Shut, Unlocked
+from mailward.scan.fragments import Fragments
 from mailward.scan.part import Part, Role
 from mailward.scan.passwords import Passwords
-from mailward.scan.verdict import Ambiguity, OwnPassword, Unopened
+from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
 
 _NAME_MAX = 120
 """Characters of a name that a path shows."""
@@ -43,6 +44,7 @@ def parts(
         yield from tree.visit(Piece(data, role, name), root, 0)
     except Spent as spent:
         yield _unopened(root, spent.shut)
+    yield from tree.unjoined()
 
 
 def _texts(data: bytes, role: Role, name: str, budget: Budget, depth: int = 0) -> Iterator[str]:
@@ -68,6 +70,7 @@ class _Tree:
         self._budget = budget
         self._paths = {root}
         self._numbers: dict[str, int] = {}
+        self._fragments = Fragments()
 
     def visit(
         self, piece: Piece, path: str, depth: int, parent: Part | None = None
@@ -94,10 +97,21 @@ class _Tree:
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):
                 yield _unopened(_below(path, found), found)
+            elif isinstance(found, Fragment):
+                whole = self._fragments.add(_below(path, found), found)
+                if whole is not None:
+                    joined = Piece(whole, Role.MESSAGE, label="joined")
+                    yield from self.visit(joined, self._unique(f"{path}/joined"), depth + 1, part)
             elif isinstance(found, Unlocked):
                 yield OwnPassword(_below(path, found))
             else:
                 yield Ambiguity(_below(path, found), found.doubt, found.detail)
+
+    def unjoined(self) -> Iterator[Unopened]:
+        """Pieces of messages of which others are missing (S11)."""
+        for path in self._fragments.alone():
+            why = "one piece of a message that was sent in several (message/partial)"
+            yield Unopened(path, Reason.UNSUPPORTED, why)
 
     def _within_room(self, data: bytes) -> tuple[bytes, Shut | None]:
         room = self._budget.room()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailward.scan.budget import Budget
 from mailward.scan.documents import pdf_filters
-from mailward.scan.documents.pdf_crypt import find_key
+from mailward.scan.documents.pdf_crypt import Key, find_key
 from mailward.scan.part import Part
 from mailward.scan.verdict import Reason, Unopened
 from mailward.settings.base import MIB
@@ -211,6 +211,11 @@ def test_what_is_encrypted_with_no_password_is_opened(files: Files) -> None:
 def test_what_is_encrypted_with_another_is_told(scan: Scan) -> None:
     [shut] = [f for f in scan(encrypted(b"Xq7!z", PROGRAM)) if isinstance(f, Unopened)]
     assert shut.reason is Reason.ENCRYPTED
+
+
+def test_a_short_key_for_a_cipher_that_has_none_is_survived() -> None:
+    key = Key(b"abcde", aes=True, revision=3)
+    assert len(key.decrypt(bytes(48), 1, 0)) <= 32
 
 
 def test_usual_passwords_are_tried(files: Files) -> None:

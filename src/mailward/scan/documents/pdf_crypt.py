@@ -44,8 +44,8 @@ class Key:
             return _aes(self.key, data)
         salted = self.key + struct.pack("<L", number)[:3] + struct.pack("<L", generation)[:2]
         salted += b"sAlT" if self.aes else b""
-        key = hashlib.md5(salted, usedforsecurity=False).digest()[: min(len(self.key) + 5, 16)]
-        return _aes(key, data) if self.aes else _rc4(key, data)
+        key = hashlib.md5(salted, usedforsecurity=False).digest()
+        return _aes(key, data) if self.aes else _rc4(key[: min(len(self.key) + 5, 16)], data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ Most mail has one reading, and pays for the others with a few comparisons. A pie
 share is given once. A reading that adds a piece is told as ambiguous; one that adds nothing is not.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
-from mailward.scan.contents import Ambiguous, Contents, Piece, Shut
+from mailward.scan.contents import Ambiguous, Contents, Fragment, Piece, Shut
 from mailward.scan.mime import heads, sections
 from mailward.scan.mime.heads import Head
 from mailward.scan.mime.sections import Rule, Seen, Span
@@ -29,6 +30,11 @@ _WHOLE_MESSAGE = frozenset(
 """The last holds a header and, where it should not, a body."""
 _PARTIAL = "message/partial"
 """Its first piece begins as the whole message does."""
+_PARTIAL_PARAMETER = re.compile(
+    rb"[;\s](id|number|total)\s*+=\s*+(?:\"([^\"]*+)\"|([^\s;]++))", re.IGNORECASE
+)
+_PARTIAL_HEADER_BYTES = 4096
+"""In front of the body, where the parameters are."""
 _ENCODED_IN_TEXT = (
     b"begin ",
     b"begin-base64 ",
@@ -230,7 +236,7 @@ class Walk:
             why = f"declared as {encoding[:40]}, which it is not"
             yield Shut(Reason.MALFORMED, why, name, label)
             data = raw
-        yield from self._pieces(head, data, name, label, place)
+        yield from self._pieces(head, data, body.data, name, label, place)
         for number, other in enumerate(others, 1):
             if number == 1:
                 why = f"not proper {encoding[:40]}: clients decode it differently"
@@ -244,12 +250,13 @@ class Walk:
             yield Piece(data, _role(head), other_name, head.type.value, label)
 
     def _pieces(
-        self, head: Head, data: bytes, name: str, label: str, place: _Place
-    ) -> Iterator[Piece | Shut]:
+        self, head: Head, data: bytes, message: bytes, name: str, label: str, place: _Place
+    ) -> Iterator[Piece | Fragment]:
         content_type = head.type.value
         if content_type == _PARTIAL and place.usual:
-            why = "one piece of a message that was sent in several (message/partial)"
-            yield Shut(Reason.UNSUPPORTED, why, name, label)
+            yield _fragment(
+                message[max(0, head.body - _PARTIAL_HEADER_BYTES) : head.body], data, name, label
+            )
         if content_type in _WHOLE_MESSAGE or content_type == _PARTIAL:
             yield Piece(data, Role.MESSAGE, name, content_type, label)
             return
@@ -259,6 +266,15 @@ class Walk:
             as_utf8 = encodings.to_utf8(data, head.type.charset)
             if as_utf8 is not None:
                 yield Piece(as_utf8, role, name, content_type, f"{label}.utf-8")
+
+
+def _fragment(header: bytes, data: bytes, name: str, label: str) -> Fragment:
+    said = {key.lower(): a or b for key, a, b in _PARTIAL_PARAMETER.findall(header)}
+    number, total = (
+        int(said[key]) if said.get(key, b"").isdigit() and len(said[key]) < 6 else 0
+        for key in (b"number", b"total")
+    )
+    return Fragment(said.get(b"id", b""), number, total, data, name, label)
 
 
 def _role(head: Head) -> Role:
