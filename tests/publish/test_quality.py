@@ -1,5 +1,6 @@
 """The gates, with the proof's outcome made up; the last test lets the real engines do it."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,11 +56,20 @@ class MadeUp:
         self.proof: Proof | TrialError = GOOD
         self.sources: dict[str, tuple[ShardKind, bytes]] = {}
         self.known_good: Sequence[Path] = ()
+        self.before: list[list[str]] = []
 
     def __call__(
-        self, sources: Sequence[Source], into: Path, *, known_good: Sequence[Path], **_: object
+        self,
+        sources: Sequence[Source],
+        into: Path,
+        *,
+        known_good: Sequence[Path],
+        before: Path | None,
+        **_: object,
     ) -> Proof:
         assert not list(into.iterdir())
+        self.before.append([p.read_text() for p in before.iterdir()] if before else [])
+        (into / "file").write_text(f"made by {len(self.before)}")
         self.sources = {s.name: (s.kind, s.path.read_bytes()) for s in sources}
         self.known_good = known_good
         if isinstance(self.proof, TrialError):
@@ -105,6 +115,20 @@ def test_a_good_set_passes_and_its_report_is_kept(home: Home, feed: Any, child: 
     kind, content = child.sources["hashes/lines.txt"]
     assert kind is ShardKind.HASHES
     assert content == "".join(f"{line}\n" for line in sorted(feed.lines)).encode()
+
+
+def test_a_check_is_given_what_the_one_before_has_prepared(
+    home: Home, feed: Any, child: MadeUp
+) -> None:
+    version = build(home, [feed]).manifest.version
+    for _ in range(2):
+        check(home, version)
+    shutil.rmtree(home.prepared)
+    check(home, version)
+    child.proof = TrialError("it crashed")
+    check(home, version)
+    assert child.before == [[], ["made by 1"], [], ["made by 3"]]
+    assert [path.read_text() for path in home.prepared.iterdir()] == ["made by 3"]
 
 
 def test_a_few_bad_signatures_are_named_and_more_than_one_percent_condemn(

@@ -88,6 +88,11 @@ class Home:
         return self.folder / "checks"
 
     @property
+    def prepared(self) -> Path:
+        """What the set checked last was prepared to."""
+        return self.folder / "prepared"
+
+    @property
     def watch_lock(self) -> Path:
         """Held while `repo watch` runs."""
         return self.folder / "watch.lock"

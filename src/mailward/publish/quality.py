@@ -17,7 +17,7 @@ from mailward.definitions.model import Channel, Gate, Level, Manifest, QualityRe
 from mailward.errors import TrialError
 from mailward.publish import candidates, exclusions, history
 from mailward.publish.build import rebuild
-from mailward.publish.gates import known_bad, known_good
+from mailward.publish.gates import known_bad, known_good, spared
 from mailward.publish.gates.base import NotRun, Subject, gate, unpack
 from mailward.publish.gates.bounds import bounds
 from mailward.publish.gates.collection import Workers, forget_old, scan_all
@@ -156,6 +156,8 @@ class _Check:
             if isinstance(subject, Gate):
                 self._outcomes.append(subject)
             else:
+                with self._home.lock():
+                    spared.keep(self._home, subject[0].prepared)
                 self._basic(*subject)
                 if self._level is Level.STRINGENT:
                     self._stringent(*subject, work)
@@ -174,6 +176,7 @@ class _Check:
                 sources,
                 prepared,
                 known_good=self._means.some_known_good() if basic else (),
+                before=spared.before(self._home),
                 timeout_s=PROOF_TIMEOUT_S,
                 memory_bytes=PROOF_MEMORY_BYTES,
             )
