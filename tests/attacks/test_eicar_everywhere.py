@@ -13,6 +13,7 @@ from mailward.scan.part import Part, Role
 from mailward.scan.unpack import parts
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, forwarded, message, zipped
+from tests.scan.containers import test_disk, test_ntfs, test_virtual_disk, test_wim
 from tests.scan.documents import build
 from tests.scan.documents.test_pdf import ENCODERS, encrypted, pdf, stream
 from tests.scan.mime.test_cms import ber, in_pieces, signed
@@ -41,6 +42,12 @@ def in_page(before: str, encoded: bytes, after: str) -> bytes:
     return b"<html><body>" + b" " * 80 + before.encode() + encoded + after.encode()
 
 
+def in_ntfs(data: bytes) -> bytes:
+    runs = [(test_ntfs.DATA_AT, -(-len(data) // 512))]
+    file = test_ntfs.record(test_ntfs.called("a.com"), test_ntfs.outside(runs, len(data)))
+    return test_ntfs.ntfs({24: file}, data)
+
+
 WRAPS: dict[str, Wrap] = {
     "message": lambda d: message(Attachment("a.com", d)),
     "forwarded message": lambda d: forwarded(message(Attachment("a.com", d))),
@@ -53,6 +60,9 @@ WRAPS: dict[str, Wrap] = {
     "S/MIME": lambda d: signed(ber, in_pieces(message(Attachment("a.com", d)))),
     "zip": lambda d: zipped(Attachment("a.com", d)),
     "gzip": gzip.compress,
+    "WIM": lambda d: test_wim.wim({"a.com": d}, test_wim.lzx, test_wim.LZX),
+    "QCOW2": lambda d: test_virtual_disk.qcow2(in_ntfs(d), "deflate"),
+    "DMG": lambda d: test_disk.dmg(in_ntfs(d), 0x80000007),
     "stream": lambda d: build.compound_file({"WordDocument": b"x" * 100, "Object": d}),
     "packaged file": lambda d: build.compound_file({"\1Ole10Native": build.ole_native("a", d)}),
     "Outlook message": lambda d: build.compound_file(
