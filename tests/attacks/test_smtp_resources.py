@@ -71,6 +71,31 @@ async def test_a_message_of_empty_lines_costs_its_size_not_a_multiple(open_gatew
     assert peak < 40 * MIB
 
 
+@pytest.mark.parametrize("mail", [True, False], ids=["over the limit", "without MAIL"])
+async def test_a_piece_that_announces_everything_costs_nothing(
+    open_gateway: Open, *, mail: bool
+) -> None:
+    gateway = await open_gateway(max_message_bytes=MIB)
+    streams = await connected(gateway)
+    head = HEAD.removesuffix(b"DATA\r\n") if mail else b"HELO c\r\n"
+    size = 20 * MIB
+    streams[1].write(head + b"BDAT %d\r\n" % size)
+    await replies(streams, 4 if mail else 2)
+
+    tracemalloc.start()
+    for _ in range(size // 200_000):
+        streams[1].write(b"x" * 200_000)
+        await streams[1].drain()
+    streams[1].write(b"x" * (size % 200_000) + b"BDAT 99999999999999999999 LAST\r\n" + b"x" * 1000)
+    refused = (await replies(streams, 1))[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert refused.startswith(b"552 5.3.4" if mail else b"503 5.5.1")
+    assert peak < 4 * MIB
+    streams[1].close()
+
+
 async def test_a_message_without_end_costs_no_more_than_the_limit(open_gateway: Open) -> None:
     gateway = await open_gateway(max_message_bytes=MIB)
     streams = await connected(gateway)
