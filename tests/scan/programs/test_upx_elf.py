@@ -87,5 +87,11 @@ def test_damage_anywhere_ends_in_a_program_or_a_word_and_never_in_an_error(look:
         look(bytes(data))
 
 
+def test_headers_that_point_beyond_all_files_leave_the_bytes_in_their_order(look: Look) -> None:
+    program = bytearray(elf(b"wide code " * 900, wide=True))
+    program[32:40] = b"\xe6" * 8  # where the table of segments is
+    assert unpacked(look, packing.upx_elf(bytes(program), headers=120)) == program
+
+
 def test_other_programs_of_linux_are_left_alone(look: Look) -> None:
     assert look(PROGRAM) == []

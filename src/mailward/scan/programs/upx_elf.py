@@ -113,7 +113,7 @@ def _as_it_was(blocks: list[bytes], packed: Packed) -> bytes:
     out = bytearray(blocks[0])
     try:
         places = _places(blocks[0], packed)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         places = [(len(out), packed.most_bytes)]
     for start, end in places:
         piece = rest[: max(0, end - start)]
