@@ -188,6 +188,21 @@ def test_hostile_code_ends_in_an_outcome_and_never_in_an_error() -> None:
         list(programs.read(program(stub), budget))
 
 
+@pytest.mark.parametrize(
+    "stepped",
+    [
+        "a1 00000000",  # reads where nothing is
+        "f7f1",  # divides by zero
+        "9d",  # asks for a single step again
+        "e9 00000080",  # jumps to where nothing is
+    ],
+)
+def test_faults_within_a_single_step_end_in_an_outcome_and_never_in_an_error(stepped: str) -> None:
+    # xor ecx, ecx; pushf; or byte [esp + 1], 1: the trap flag; twice, for two times popf
+    stub = bytes.fromhex("31c9 9c 804c240101 9c 804c240101 9d" + stepped + "90" * 8)
+    list(programs.read(program(stub), Budget(ScanSettings())))
+
+
 def test_hostile_headers_end_in_an_outcome_and_never_in_an_error() -> None:
     dice = random.Random(4)
     budget = Budget(ScanSettings())

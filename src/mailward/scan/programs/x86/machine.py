@@ -97,7 +97,7 @@ class Machine:
             except FaultError as e:
                 address = self._fault(e.code, _where(block, e.__traceback__, address))
             except SingleStepError as e:
-                address = self._fault(SINGLE_STEP, self._step(e.address))
+                address = self._stepped(e.address)
 
     def met(self, address: int) -> None:
         """Called when the code at an address is about to run for the first time."""
@@ -111,6 +111,18 @@ class Machine:
             return self.fault(code, address)
         except _FAULTS as e:
             raise UnsupportedError("a fault without a stack") from e
+
+    def _stepped(self, address: int) -> int:
+        """Where to go on after one instruction and the fault behind it, or the fault that it is."""
+        try:
+            after = self._step(address)
+        except _FAULTS:
+            return self._fault(ACCESS, address)
+        except FaultError as e:
+            return self._fault(e.code, address)
+        except SingleStepError as e:
+            raise UnsupportedError("a single step within another") from e
+        return self._fault(SINGLE_STEP, after)
 
     def _step(self, address: int) -> int:
         """Run one instruction; where it leads to."""
