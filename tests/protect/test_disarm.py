@@ -108,6 +108,15 @@ def pdf(change: str) -> bytes:
                     A=pikepdf.Dictionary(S=pikepdf.Name("/Launch"), F=pikepdf.String("cmd.exe")),
                 )  # fmt: skip
                 page["/Annots"] = pikepdf.Array([made.make_indirect(link)])
+            case "file-link":
+                link = pikepdf.Dictionary(
+                    Type=pikepdf.Name("/Annot"), Subtype=pikepdf.Name("/Link"),
+                    Rect=pikepdf.Array([0, 0, 9, 9]),
+                    A=pikepdf.Dictionary(
+                        S=pikepdf.Name("/URI"), URI=pikepdf.String("file:///c:/cmd.exe")
+                    ),
+                )  # fmt: skip
+                page["/Annots"] = pikepdf.Array([link])
             case "encrypted":
                 made.save(out, encryption=pikepdf.Encryption(owner="o", user="u"))
                 return out.getvalue()
@@ -264,7 +273,7 @@ def test_what_has_nothing_active_is_left_alone() -> None:
         (b"{\\rtf1 \\bin00000000000000000001 x}", "impossible size"),
         (b"{\\rtf1 \\objdata 0105}", "itself embedded objects"),
         (b"\xff\xfe" + "<html><script>x</script></html>".encode("utf-16-le"), "UTF-16"),
-        (b"<svg><script>x</script></svg>", "picture with scripts"),
+        (b"<svg><script>x</script></svg>", "with scripts"),
         (packed({"META-INF/manifest.xml": "", "Basic/script-lc.xml": ""}), "OpenDocument"),
     ],
 )
@@ -295,7 +304,46 @@ def test_macros_and_objects_of_an_old_document_become_zeros_where_they_are() -> 
     assert disarm(result.data, "a.doc") is None
 
 
-@pytest.mark.parametrize("change", ["script", "names", "launch", "file", "link"])
+def test_workbooks_on_other_computers_are_not_asked_and_formulas_keep_what_they_mean() -> None:
+    link = f'<externalLink xmlns:r="{RELATIONS}"><externalBook r:id="r1"/></externalLink>'
+    before = document(others={
+        "xl/externalLinks/externalLink1.xml": link,
+        "xl/externalLinks/_rels/externalLink1.xml.rels": relations(
+            externalLinkPath__r1="file:///\\\\evil.example\\share\\a.xlsx"
+        ),
+    })  # fmt: skip
+
+    result = disarm(before)
+
+    assert result is not None
+    members = unpacked(result.data)
+    assert b'id="r1"' in members["xl/externalLinks/externalLink1.xml"]
+    assert b"evil" not in members["xl/externalLinks/_rels/externalLink1.xml.rels"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("a.shtm", ""), ("a", "text/html"), ("a.htm. ", ""), ("", "application/xhtml+xml")],
+)
+def test_pages_are_known_however_they_are_called(name: str, content_type: str) -> None:
+    page = b"<html><meta http-equiv='&#114;efresh' content='0;url=https://evil.example'></html>"
+
+    result = disarm(page, name, content_type)
+
+    assert result is not None
+    assert b"evil" not in result.data
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.svg", "a.mht"])
+def test_xml_with_scripts_is_not_sound(name: str) -> None:
+    page = b'<?xml version="1.0"?><a><script xmlns="http://www.w3.org/1999/xhtml">x</script></a>'
+
+    with pytest.raises(UnsoundError, match="with scripts"):
+        disarm(page, name)
+    assert disarm(page.replace(b"script", b"strong"), name) is None
+
+
+@pytest.mark.parametrize("change", ["file-link", "script", "names", "launch", "file", "link"])
 def test_a_pdf_loses_what_it_would_run_and_keeps_its_page(change: str) -> None:
     result = disarm(pdf(change), "a.pdf")
 

@@ -24,8 +24,12 @@ _NESTING_MAX = 3
 """Documents in documents that are disarmed; deeper ones are not sound."""
 
 
-_PAGES = frozenset(("htm", "html", "xhtml", "xht", "shtml", "mht", "mhtml", "svg", "hta", ""))
-"""Extensions of what a browser shows; also without one."""
+_PAGES = frozenset(("htm", "html", "xhtml", "xht", "shtml", "hta", ""))
+"""Extensions of what a browser shows as a page; also without one."""
+_XML = frozenset(("svg", "svgz", "xml", "xsl", "xslt", "mht", "mhtml"))
+"""What it may show as a page and cannot be written anew as one."""
+_TEXTS = frozenset(("txt", "log", "csv", "tsv", "ics", "vcf", "md", "eml", "json", "css", "asc"))
+"""What nothing shows as a page, whatever is in it."""
 
 
 def disarm(
@@ -51,14 +55,19 @@ def disarm(
         if Content.OFFICE_MACRO in content:
             raise UnsoundError("an OpenDocument with macros")
         return None
-    if Content.SVG in content or "svg" in content_type:
-        if html.svg_is_active(data):
-            raise UnsoundError("a picture with scripts")
-        return None
+    last = extension(name)
+    if Content.SVG in content or last in _XML or "svg" in content_type or "xml" in content_type:
+        if "xhtml" not in content_type and html.xml_is_active(data):
+            raise UnsoundError("a picture or XML with scripts")
+        if "xhtml" not in content_type:
+            return None
     if "html" in content_type or (
-        not {Content.HTML, Content.TEXT}.isdisjoint(content)
-        and extension(name) in _PAGES
-        and (name or content_type != "text/plain")
+        (name or content_type != "text/plain")
+        and ((Content.HTML in content and last not in _TEXTS) or _is_page(content, last))
     ):
         return html.disarm(data, charset)
     return None
+
+
+def _is_page(content: tuple[Content, ...], last: str) -> bool:
+    return Content.TEXT in content and last in _PAGES

@@ -24,6 +24,7 @@ _ACTIVE: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("code in styles", re.compile(_CODE_IN_STYLES, re.IGNORECASE)),
 )  # fmt: skip
 _IN_VALUES = re.compile(
+    r"http-equiv=[\"']?(?:refresh|set-cookie)|"
     r"[=(][\"']?(?:(?:javascript|vbscript|livescript|mocha|mhtml|search-ms|ms-[a-z-]+|file):|"
     r"data:(?!image/(?:png|jpe?g|gif|webp|bmp)[;,]))",
     re.IGNORECASE,
@@ -79,8 +80,8 @@ def disarm(data: bytes, charset: str = "") -> Disarmed | None:
     return Disarmed(page.encode("ascii", "xmlcharrefreplace"), found)
 
 
-def svg_is_active(data: bytes) -> bool:
-    """Whether a picture runs or fetches something, so that it is not one alone."""
+def xml_is_active(data: bytes) -> bool:
+    """Whether a picture (SVG) or other XML runs something when a browser shows it."""
     text = data.replace(b"\0", b"").decode("latin-1")
     plain = _BLANKS.sub("", entities.unescape(text))
     return bool(_SCRIPTS.search(text) or _IN_VALUES.search(plain) or "foreignObject" in text)

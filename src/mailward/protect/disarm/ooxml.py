@@ -34,7 +34,6 @@ _ACTIVE_RELATIONS = {
     "oleobject": "embedded objects",
     "control": "controls",
     "activexcontrolbinary": "controls",
-    "ctrlprop": "controls",
     "frame": "documents from elsewhere",
     "subdocument": "documents from elsewhere",
     "afchunk": "documents from elsewhere",
@@ -43,9 +42,13 @@ _ACTIVE_RELATIONS = {
     "attachedtoolbars": "buttons that run macros",
     "mailmergesource": "data from elsewhere",
     "mailmergeheadersource": "data from elsewhere",
-    "externallinkpath": "",
 }
-"""By the last piece of their type; those without words stay."""
+"""By the last piece of their type."""
+_WORKBOOK_LINK = "externallinkpath"
+_ON_ANOTHER_COMPUTER = re.compile(
+    r"(?:\\\\|//|file:(?!///[a-z]:|[a-z]:)|[a-eg-z][a-z]{1,9}:)", re.IGNORECASE
+)
+_NOWHERE = "removed.xlsx"
 _MACRO_SHEETS = ("xlmacrosheet", "xlintlmacrosheet", "msmacrosheet", "dialogsheet")
 _HYPERLINK = re.compile(r"(?:https?|mailto|tel):|#", re.IGNORECASE)
 _KEPT = re.compile(
@@ -197,6 +200,12 @@ def _drop_relations(package: _Package, name: str, tree: etree._Element) -> set[s
         target = relation.get("Target", "")
         if kind in _MACRO_SHEETS:
             raise UnsoundError("a workbook with Excel 4.0 macros")
+        if kind == _WORKBOOK_LINK:
+            # It stays, or what formulas call it would be another one: they have its values.
+            if _ON_ANOTHER_COMPUTER.match(target.strip()):
+                relation.set("Target", _NOWHERE)
+                package.removed["links to workbooks on other computers"] = None
+            continue
         why = _ACTIVE_RELATIONS.get(kind)
         if why is None:
             why = _why_elsewhere(relation.get("TargetMode", ""), kind, target)

@@ -4,6 +4,7 @@ Read and written by qpdf, through pikepdf; what nothing refers to any more is no
 """
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,7 @@ _ACTIONS = {
     "/GoTo3DView": "media that run code",
 }
 """Kinds of action (ISO 32000-1 table 198) that are made to do nothing."""
+_WEB = re.compile(r"\s*(?:(?:https?|mailto|tel|ftp):|about:blank|[^:]*\Z)", re.IGNORECASE)
 _ANNOTATIONS = {
     "/FileAttachment": "embedded files",
     "/RichMedia": "media that run code",
@@ -98,6 +100,9 @@ def _object(value: Any, nesting: int) -> Iterator[str]:
             elif key != "/Parent":
                 yield from _below(value[key], nesting)
         kind = str(value.get("/S", ""))
+        if kind == "/URI" and not _WEB.match(str(value.get("/URI", ""))):
+            value["/URI"] = pikepdf.String("about:blank")
+            yield "links that open files or programs"
         if kind in _ACTIONS:
             for key in list(value.keys()):
                 del value[key]
