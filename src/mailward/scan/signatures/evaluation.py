@@ -72,6 +72,7 @@ class BodyMatcher:
         """The first ``limit`` places or more (``Matcher.places``)."""
         up_to, places = subject.found.get(self, (0, _NOWHERE))
         if len(places) >= up_to < limit:
+            subject.check_time()
             places = self._find(subject, limit)
             subject.found[self] = limit, places
         return places
@@ -160,6 +161,9 @@ class Evaluator:
         counts: dict[int, tuple[int, int]] = {}
 
         def count(index: int, limit: int) -> int:
+            body = self._bodies.get(index)
+            if body is not None:
+                return len(body.places(subject, limit))  # which remembers
             known, up_to = counts.get(index, (0, 0))
             if known >= up_to < limit:
                 known = self._count(index, subject, count, limit)  # noqa: F821 (it is there as long as it runs)
