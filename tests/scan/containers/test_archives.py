@@ -143,6 +143,13 @@ def test_what_two_programs_take_for_two_things_is_read_as_both(members: Members)
 
 
 @needs_libarchive
+def test_warnings_without_content_are_no_file_without_end(unpack: Unpack) -> None:
+    header = "1f6a2d6c68322d440000004400000000ffff5020000963696165722e636f6d138758"
+    found = unpack(bytes.fromhex(header) + b"X" * 30, message_timeout_s=4)
+    assert any(isinstance(each, Shut) and each.reason is Reason.MALFORMED for each in found)
+
+
+@needs_libarchive
 def test_after_a_fatal_error_nothing_more_is_asked_of_the_library(unpack: Unpack) -> None:
     """Two bytes missing in front of the date of a file in a cabinet: asking on was a crash."""
     whole = archives.cab("eicar.com", EICAR * 20, packed=False)

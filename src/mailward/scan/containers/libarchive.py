@@ -24,7 +24,7 @@ from mailward.scan.verdict import Reason
 
 _LIBRARY = "libarchive.so.13"
 
-_EOF, _OK, _RETRY, _WARN, _FAILED = 1, 0, -10, -20, -25
+_EOF, _RETRY, _WARN, _FAILED = 1, -10, -20, -25
 _TYPE_MASK, _REGULAR, _FOLDER, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 
 _DRAIN_BYTES = 4 * 1024 * 1024
@@ -273,7 +273,7 @@ class _Reader:
             if at.value and size.value:
                 block = (ctypes.c_char * size.value).from_address(at.value)
                 yield memoryview(block).cast("B"), offset.value
-            elif status == _OK:
+            else:
                 retries += 1  # an empty block is no end, and thousands of them are no file
                 if retries > _RETRIES_MAX:
                     yield self._damaged()
