@@ -46,7 +46,7 @@ _ACTIVE_RELATIONS = {
 """By the last piece of their type."""
 _WORKBOOK_LINK = "externallinkpath"
 _ON_ANOTHER_COMPUTER = re.compile(
-    r"(?:\\\\|//|file:(?!///[a-z]:|[a-z]:)|[a-eg-z][a-z]{1,9}:)", re.IGNORECASE
+    r"(?:\\\\|//|file:(?!///[a-z]:|[a-z]:)|(?!file:)[a-z]{2,10}:)", re.IGNORECASE
 )
 _NOWHERE = "removed.xlsx"
 _MACRO_SHEETS = ("xlmacrosheet", "xlintlmacrosheet", "msmacrosheet", "dialogsheet")
