@@ -37,7 +37,7 @@ _MEMORY_BYTES = 4096 * MIB
 """Private memory: two large sets during a swap, and all parts of a message with copies of some."""
 _OPEN_FILES_MAX = 256
 _TIDY_BYTES = MIB
-"""Messages from here on are tidied up after, once they are answered: some 30 ms."""
+"""Messages from here on are tidied up after, once they are answered: up to 70 ms."""
 _C_LIBRARY = ctypes.CDLL(None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """mallopt(3)."""
