@@ -150,6 +150,20 @@ def test_a_known_packer_that_cannot_be_unpacked_is_unscannable(look: Look) -> No
     assert reasons(found) == [Reason.UNSUPPORTED]
 
 
+@pytest.mark.parametrize(
+    "start", [b"MZ", b"\xca\xfe\xba\xbe", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"]
+)
+def test_a_packer_behind_damaged_headers_or_for_another_system_is_not_missed(
+    look: Look, start: bytes
+) -> None:
+    assert reasons(look(start.ljust(600, b"\0") + b"UPX!")) == [Reason.UNSUPPORTED]
+    assert look(start.ljust(600, b"\0") + b"UPX?") == []
+
+
+def test_a_picture_that_names_a_packer_is_none(look: Look) -> None:
+    assert look(b"\x89PNG\r\n".ljust(600, b"\0") + b"UPX!") == []
+
+
 def test_a_program_that_only_looks_odd_is_not_unscannable(look: Look) -> None:
     assert look(program(b"\x0f\x28\xc1" + ENDLESS)) == []
     assert look(program(b"\xcc")) == []

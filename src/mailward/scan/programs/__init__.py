@@ -22,6 +22,8 @@ def read(data: bytes, budget: Budget) -> Contents:
         yield from _unpacked(data, program, budget)
     elif elf is not None:
         yield from upx_elf.read(data, elf, budget)
+    elif (packer := packers.name_elsewhere(data)) is not None:
+        yield from _shut(packer, "its headers are damaged, or for another system")
     yield from carried.read(data, budget)
 
 

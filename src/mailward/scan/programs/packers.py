@@ -17,6 +17,8 @@ _NAMES = {
 """What packers leave in the headers."""
 _NAME = re.compile(b"|".join(map(re.escape, _NAMES)))
 _HEADERS_BYTES = 1024
+_MACH_O = b"\xca\xfe\xba\xbe", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"
+_MACH_O_HEADERS_BYTES = 4096
 _PESPIN = b"\xeb\x01\x68\x60\xe8\0\0\0\0\x8b\x1c\x24\x83\xc3\x12"
 _DOTNET = 14
 """The data directory of programs that a framework runs, not the processor."""
@@ -33,6 +35,13 @@ def name(data: bytes) -> str | None:
     if found is not None:
         return _NAMES[found[0]]
     return "PESpin" if _PESPIN in data else None
+
+
+def name_elsewhere(data: bytes) -> str | None:
+    """The packer's name in a program for Windows with damaged headers, for DOS, or for macOS."""
+    if data.startswith(_MACH_O):
+        return "UPX" if data.find(b"UPX!", 0, _MACH_O_HEADERS_BYTES) >= 0 else None
+    return name(data) if data.startswith(b"MZ") else None
 
 
 def can_run(program: Program) -> bool:
