@@ -100,6 +100,11 @@ class Account:
         return sum(number in self.answered for number in places)
 
     @property
+    def had_trouble(self) -> bool:
+        """Whether one of each kind was killed, and both sets were in use."""
+        return bool(self.kills["door"] and self.kills["worker"] and self.swaps > 1)
+
+    @property
     def rejected(self) -> int:
         """Messages that were refused for good."""
         return sum(code >= 500 for code in self.answered.values())
@@ -184,7 +189,7 @@ class Doors:
 
 
 class Senders:
-    """``smtp-source`` again and again, until so many messages have been settled."""
+    """``smtp-source`` again and again, until so many messages have been settled amid trouble."""
 
     def __init__(self, account: Account, count: int, doors: Doors, folder: Path) -> None:
         self._account, self._count, self._doors = account, count, doors
@@ -198,12 +203,12 @@ class Senders:
 
     async def run(self) -> None:
         """Begin a batch as long as messages are missing. Of ten one is malware, one suspicious."""
-        while (missing := self._count - self._account.settled) > 0:
+        while (missing := self._count - self._account.settled) > 0 or not self._account.had_trouble:
             self._begun += 1
             batch = self._begun
             await self._doors.answer()
             file = self._files[{4: 1, 9: 2}.get(batch % 10, 0)]
-            await self._batch(f"b{batch}", file, min(BATCH, missing))
+            await self._batch(f"b{batch}", file, min(BATCH, missing) if missing > 0 else BATCH)
 
     async def _batch(self, name: str, file: Path, size: int) -> None:
         source = await asyncio.create_subprocess_exec(

@@ -22,6 +22,4 @@ async def test_every_message_is_where_its_answer_says_whatever_is_killed(tmp_pat
         account.settled
     )
     assert min(account.rejected, account.count(account.held), account.count(account.taken)) > 0
-    assert account.kills["door"] >= 1
-    assert account.kills["worker"] >= 1
-    assert account.swaps >= 2
+    assert account.had_trouble
