@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from mailward.doors.next_hops import NextHops
 from mailward.doors.tls import HopSecurity
-from mailward.settings.doors import SmtpSettings, domain_key
+from mailward.settings.doors import SmtpSettings
+from mailward.settings.domains import domain_key, entries_for
 
 
 class Routes:
@@ -40,14 +41,10 @@ class Routes:
 
     def to(self, path: str) -> NextHops:
         """For a recipient, as RCPT has it; one without a domain is as any other."""
-        name = domain_key(path.rpartition("@")[2]) if self._by_domain and "@" in path else ""
-        if name in self._by_domain:
-            return self._by_domain[name]
-        while name:
-            name = name.partition(".")[2]
-            if (found := self._by_domain.get(f"*.{name}")) is not None:
-                return found
-        return self.default
+        if not self._by_domain:
+            return self.default
+        found = (self._by_domain[entry] for entry in entries_for(path) if entry in self._by_domain)
+        return next(found, self.default)
 
     def offered(self) -> Mapping[str, str]:
         """What all of them offer, as far as is known; of ``SIZE`` the smallest."""

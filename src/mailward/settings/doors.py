@@ -1,6 +1,5 @@
 """What the doors are told."""
 
-import contextlib
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import Field, field_validator
 
 from mailward.rules import Networks, networks
 from mailward.settings.base import MIB, Positive, Seconds, Section
+from mailward.settings.domains import Domain, domain_key
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$")]
 Listen = Annotated[str, Field(pattern=r"^(/.{1,106}|(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5})$")]
@@ -18,20 +18,9 @@ Hop = Annotated[
     str, Field(pattern=r"^(lmtp:)?(/.{1,106}|(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5})$")
 ]
 """A mail server: address and port, or the path of a Unix socket; ``lmtp:`` in front: LMTP."""
-Domain = Annotated[str, Field(pattern=r"^(\*\.)?[^\s@*]{1,255}$")]
-"""``example.org``, or ``*.example.org`` for all below it."""
 SocketMode = Annotated[str, Field(pattern=r"^[0-7]{3}$")]
 Doubted = Literal["ERROR", "FOUND"]
 ClamdName = Annotated[str, Field(pattern=r"^[!-9;-~]{1,200}$")]
-
-
-def domain_key(domain: str) -> str:
-    """A domain as it is compared: lower case, as DNS has it (RFC 5890), no dot at its end."""
-    name = domain.rstrip(".").lower()
-    if not name.isascii():
-        with contextlib.suppress(UnicodeError):
-            return name.encode("idna").decode("ascii")
-    return name
 
 
 class HopTls(StrEnum):

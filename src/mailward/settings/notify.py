@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mailward.rules import RecipientAddress
 from mailward.settings.base import Positive, Section
-from mailward.settings.doors import Domain, domain_key
+from mailward.settings.domains import Domain, domain_key, entries_for
 
 
 class OnRequest(StrEnum):
@@ -69,11 +69,4 @@ class NotifySettings(Section):
 
     def is_ours(self, address: str) -> bool:
         """Whether an address is in one of ``domains``."""
-        name = domain_key(address.rpartition("@")[2]) if "@" in address else ""
-        if name in self.own_domains:
-            return True
-        while name:
-            name = name.partition(".")[2]
-            if f"*.{name}" in self.own_domains:
-                return True
-        return False
+        return any(entry in self.own_domains for entry in entries_for(address))
