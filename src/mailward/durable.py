@@ -6,8 +6,10 @@ within a file system is atomic, and is on disk once the folder has been fsynced.
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 _TEMPORARY_PREFIX = ".tmp-"
@@ -53,6 +55,17 @@ def make_folder(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):  # somebody else made it meanwhile
         folder.mkdir()
     fsync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Only one process at a time is in here; ``lock`` is a file that stays. Blocks."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, content: bytes | memoryview) -> None:

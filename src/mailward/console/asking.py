@@ -8,7 +8,6 @@ found in it. Everything that a sender wrote is escaped; the page has no scripts 
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from html import escape
@@ -24,6 +23,7 @@ from mailward.protect.held import Held
 from mailward.protect.links import PATH, Links
 from mailward.protect.quarantine import Quarantine
 from mailward.protect.requests import ReleaseRequest, RequestBook
+from mailward.protect.window import Window
 from mailward.scan.verdict import VerdictKind
 from mailward.settings.notify import OnRequest
 
@@ -74,7 +74,7 @@ class Asking:
         self._on_request = on_request
         self._record = record
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._recent: deque[float] = deque()
+        self._recent = Window(_PER_MINUTE_MAX, 60)
 
     @property
     def routes(self) -> list[Route]:
@@ -95,8 +95,10 @@ class Asking:
         found = await self._found(request)
         if found is None:
             return _page(_GONE, 404)
-        if not self._may():
+        now = time.monotonic()
+        if self._recent.is_full(now):
             return _page("<p>Too many requests at the moment: try again in a minute.</p>", 429)
+        self._recent.add(now)
         held, recipient = found
         async with self._places:
             try:
@@ -136,15 +138,6 @@ class Asking:
         to = (r for r in entry.envelope.recipients if self._links.names(asked, r))
         recipient = next(to, None)
         return (entry, recipient) if recipient is not None else None
-
-    def _may(self) -> bool:
-        now = time.monotonic()
-        while self._recent and self._recent[0] <= now - 60:
-            self._recent.popleft()
-        if len(self._recent) >= _PER_MINUTE_MAX:
-            return False
-        self._recent.append(now)
-        return True
 
 
 def _may_go(held: Held) -> bool:

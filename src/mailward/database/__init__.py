@@ -5,7 +5,6 @@ its folder. It is there to be searched. Tables are made and changed by the migra
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from mailward import durable
 from mailward.errors import ConfigError, TemporaryError
 from mailward.settings.protect import DatabaseSettings
 
@@ -93,9 +93,7 @@ class Database:
         """One process at a time: two that make the same table would stop each other."""
         with contextlib.ExitStack() as held:
             if engine.dialect.name == "sqlite":
-                lock = os.open(f"{self._url.database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                held.callback(os.close, lock)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                held.enter_context(durable.alone(Path(f"{self._url.database}.lock")))
             connection = held.enter_context(engine.begin())
             if engine.dialect.name == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))

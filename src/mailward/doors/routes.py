@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from mailward.doors.next_hops import NextHops
 from mailward.doors.tls import HopSecurity
-from mailward.settings.doors import SmtpSettings
 from mailward.settings.domains import domain_key, entries_for
+from mailward.settings.doors import SmtpSettings
 
 
 class Routes:

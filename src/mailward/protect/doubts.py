@@ -5,9 +5,7 @@ that it is right.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -97,13 +95,8 @@ class DoubtBook:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Page]:
         durable.make_folder(self._path.parent)
-        lock = self._path.with_suffix(".lock")
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with durable.alone(self._path.with_suffix(".lock")):
             yield self.read()
-        finally:
-            os.close(fd)
 
     def _write(self, page: Page) -> None:
         plain = {

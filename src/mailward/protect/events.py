@@ -9,7 +9,6 @@ up, the oldest waiting events are dropped and their number is logged: the mail n
     <folder>/events.jsonl       what happened, newest last; events.jsonl.1 is the one before
 """
 
-import fcntl
 import json
 import os
 import threading
@@ -160,9 +159,7 @@ class EventLog:
         lines = b"".join(json.dumps(row, default=_plain).encode() + b"\n" for row in batch)
         durable.make_folder(self._file.parent.parent)
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # several processes write one file
+        with durable.alone(self._file.with_suffix(".lock")):  # several processes write one file
             if _size(self._file) + len(lines) > self._max_bytes and _size(self._file):
                 os.replace(self._file, self._file.with_suffix(".jsonl.1"))
             fd = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -170,8 +167,6 @@ class EventLog:
                 durable.write_all(fd, lines)
             finally:
                 os.close(fd)
-        finally:
-            os.close(lock)
 
 
 def _take(queue: deque[Row], count: int) -> list[Row]:

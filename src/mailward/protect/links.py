@@ -6,7 +6,7 @@
 
 ``expires`` is in hexadecimal seconds since 1970; ``recipient`` a keyed digest, so that the address
 stands in nobody's log; ``mac`` HMAC-SHA256 over what is in front of it, 16 bytes. The key is made
-when it is first needed and rests with the quarantine; whoever deletes it ends all links.
+when it is first needed (``<state>/links.key``); whoever deletes it ends all links.
 """
 
 import base64

@@ -4,11 +4,8 @@
 released or deleted, or is no longer held for that recipient.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +45,8 @@ class RequestBook:
 
         Raises TemporaryError if there are too many, FormatError, OSError.
         """
-        with self._alone():
+        durable.make_folder(self._path.parent)
+        with durable.alone(self._path.with_suffix(".lock")):
             known = self.open()
             if any((k.id, k.recipient) == (request.id, request.recipient) for k in known):
                 return False
@@ -75,14 +73,3 @@ class RequestBook:
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise FormatError(f"{self._path} is damaged: {e!r}; delete it to begin anew") from e
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        durable.make_folder(self._path.parent)
-        lock = self._path.with_suffix(".lock")
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)

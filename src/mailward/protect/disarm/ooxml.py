@@ -111,7 +111,6 @@ def disarm(data: bytes, inner: Inner) -> Disarmed | None:
 
 def _read(data: bytes) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
-    total = 0
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
@@ -123,9 +122,7 @@ def _read(data: bytes) -> dict[str, bytes]:
                 if info.filename in members:
                     raise UnsoundError("a document with two members of one name")
                 with archive.open(info) as member:
-                    content = member.read(info.file_size + 1)
-                total += len(content)
-                members[info.filename] = content
+                    members[info.filename] = member.read(info.file_size + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as e:
         raise UnsoundError(f"a damaged document: {str(e)[:100]}") from None
     except (RuntimeError, NotImplementedError, ValueError) as e:  # encrypted, or packed in odd ways

@@ -21,6 +21,7 @@ _GROWTH_MAX = 4
 _FREE_BYTES = 16 * 1024 * 1024
 
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+"""Of the loop that runs, since a semaphore belongs to one: a service has one, tests have many."""
 
 
 async def disarm_apart(message: bytes) -> DisarmedMessage | None:

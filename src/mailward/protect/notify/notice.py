@@ -1,9 +1,8 @@
 """What a notification is about, and to whom it may go; decisions only.
 
 Never to a sender from outside, or with an address that is not in a domain of ours: it is anybody's.
-Never because of
-a message without a sender that was sent automatically: that is a notification itself, or a bounce,
-and the answer to it would begin a loop (RFC 3834 section 2).
+Never because of a message without a sender that was sent automatically: that is a notification
+itself, or a bounce, and the answer to it would begin a loop (RFC 3834 section 2).
 """
 
 from collections.abc import Sequence
