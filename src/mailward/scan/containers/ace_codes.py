@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Shut
 
 _WINDOW = 1 << 22
@@ -257,11 +258,7 @@ class _Run:
             here = len(window)
             if here + length > end or distance >= here:
                 raise DamagedError("a match leads outside")
-            source = here - distance - 1
-            pattern = window[source : source + length]
-            if length > distance + 1:
-                pattern = (pattern * (length // (distance + 1) + 1))[:length]
-            window += pattern
+            repeat(window, distance + 1, length)
         made = bytes(window[start:])
         self._made += len(made)
         return made, mode

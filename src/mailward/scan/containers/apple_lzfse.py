@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from mailward.scan.containers.repeat import repeat
+
 _STORED, _LZVN, _PACKED, _END = b"bvx-", b"bvxn", b"bvx2", b"bvx$"
 _BLOCKS_MAX = 100_000
 _LITERALS_MAX, _MATCHES_MAX = 40_000, 10_000
@@ -266,10 +268,7 @@ def _lzvn(packed: bytes, out: bytearray, end: int) -> None:
 
 
 def _repeat(out: bytearray, count: int, distance: int) -> None:
-    start = len(out) - distance
-    if start < 0 or (not distance and count > 0):
+    if distance > len(out) or (not distance and count > 0):
         raise ValueError("a reference to nothing")
-    if distance >= count:
-        out += out[start : start + max(0, count)]
-    else:
-        out += (out[start:] * (count // distance + 1))[:count]
+    if count > 0:
+        repeat(out, distance, count)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Contents, Listed, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -255,9 +256,7 @@ def _stepped(bits: _Bits, width: int, most: int) -> int:
 def _copy(out: bytearray, distance: int, length: int) -> None:
     if distance > len(out):
         raise _DamagedError
-    start = len(out) - distance
-    pattern = out[start : start + length]
-    out += pattern if length <= distance else (pattern * (length // distance + 1))[:length]
+    repeat(out, distance, length)
 
 
 def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut | None:

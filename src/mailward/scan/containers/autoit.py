@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
 from mailward.scan.containers.autoit_text import script
+from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -226,9 +227,7 @@ def _unpack(
         length = min(_length(bits), target - len(out))
         if not 0 < distance <= len(out):
             raise _DamagedError
-        start = len(out) - distance
-        pattern = out[start : start + length]
-        out += pattern if length <= distance else (pattern * (length // distance + 1))[:length]
+        repeat(out, distance, length)
     if len(out) > room:
         del out[room:]
         return budget.over_room(room)

@@ -1,5 +1,7 @@
 """One block of LZ4, bounded (``lz4_Block_format.md``)."""
 
+from mailward.scan.containers.repeat import repeat
+
 _MIN_MATCH = 4
 
 
@@ -18,13 +20,9 @@ def unpack(packed: bytes, limit: int) -> bytes:
         offset = packed[at] | packed[at + 1] << 8
         count, at = _length(packed, at + 2, token & 15)
         count = min(count + _MIN_MATCH, limit - len(out))
-        start = len(out) - offset
-        if start < 0 or not offset:
+        if not 0 < offset <= len(out):
             raise ValueError("a reference to nothing")
-        if offset >= count:
-            out += out[start : start + count]
-        else:
-            out += (out[start:] * (count // offset + 1))[:count]
+        repeat(out, offset, count)
 
 
 def _length(packed: bytes, at: int, count: int) -> tuple[int, int]:

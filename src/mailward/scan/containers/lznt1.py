@@ -1,5 +1,7 @@
 """LZNT1 ([MS-XCA] section 2.5), as NTFS compresses files: chunks of 4 KiB, each by itself."""
 
+from mailward.scan.containers.repeat import repeat
+
 _CHUNK_BYTES = 4096
 _IS_PACKED = 0x8000
 _MIN_MATCH = 3
@@ -47,11 +49,7 @@ def _chunk(packed: bytes) -> bytearray:
             length_bits = 12 - max(0, (len(out) - 1).bit_length() - 4)
             offset = (token >> length_bits) + 1
             length = (token & (1 << length_bits) - 1) + _MIN_MATCH
-            start = len(out) - offset
-            if start < 0:
+            if offset > len(out):
                 raise ValueError("a reference to nothing")
-            if offset >= length:
-                out += out[start : start + length]
-            else:
-                out += (out[start:] * (length // offset + 1))[:length]
+            repeat(out, offset, length)
     return out[:_CHUNK_BYTES]

@@ -11,6 +11,7 @@ from itertools import accumulate
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import stream
+from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -191,10 +192,7 @@ def unpack(packed: memoryview, out: bytearray, wanted: int, budget: Budget) -> N
             at += 1
         if distance > len(out) - begin:
             raise DamagedError("a match leads outside")
-        length = min(length, end - len(out))
-        start = len(out) - distance
-        pattern = out[start : start + length]
-        out += pattern if length <= distance else (pattern * (length // distance + 1))[:length]
+        repeat(out, distance, min(length, end - len(out)))
         if state:
             out += packed[at : at + state]
             at += state

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 
 from mailward.scan.containers.huffman import LENGTH_MASK, SYMBOL_SHIFT, table
+from mailward.scan.containers.repeat import repeat
 
 _VERBATIM, _ALIGNED, _STORED = 1, 2, 3
 _DEFAULT_BLOCK = 0x8000
@@ -195,13 +196,9 @@ def _block(bits: _Bits, state: _State, aligned: list[int] | None, out: bytearray
             r1, r2 = r0, r1
         r0 = offset
         held, count = bits.held, bits.count
-        start = len(out) - offset
-        if start < 0 or not offset:
+        if not 0 < offset <= len(out):
             raise DamagedError
-        if offset >= length:
-            out += out[start : start + length]
-        else:
-            out += (out[start:] * (length // offset + 1))[:length]
+        repeat(out, offset, length)
     if len(out) > end:
         raise DamagedError
     bits.held, bits.count = held, count

@@ -1,6 +1,7 @@
 """XPRESS with Huffman codes, as Windows images have it ([MS-XCA] sections 2.1 and 2.2)."""
 
 from mailward.scan.containers.huffman import LENGTH_MASK, SYMBOL_SHIFT, table
+from mailward.scan.containers.repeat import repeat
 
 _LENGTHS_BYTES = 256
 _LENGTH_IN_NEXT = 15
@@ -41,11 +42,7 @@ def unpack(packed: bytes, size: int) -> bytes:
                 length = data[at] | data[at + 1] << 8
                 at += 2
         length += _MIN_MATCH
-        start = len(out) - offset
-        if start < 0 or at > end:
+        if offset > len(out) or at > end:
             raise ValueError("a reference to nothing")
-        if offset >= length:
-            out += out[start : start + length]
-        else:
-            out += (out[start:] * (length // offset + 1))[:length]
+        repeat(out, offset, length)
     return bytes(out[:size])

@@ -7,6 +7,7 @@ words, highest first, with whole bytes between the words wherever the reader hap
 from collections.abc import Callable
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.repeat import repeat
 
 METHODS = {2: "NRV2B", 5: "NRV2D", 8: "NRV2E"}
 """UPX's numbers."""
@@ -107,9 +108,4 @@ def _copy(out: bytearray, distance: int, length: int) -> None:
     """Repeat what is ``distance`` back, which may overlap with what it makes."""
     if distance > len(out):
         raise IndexError
-    start = len(out) - distance
-    if distance >= length:
-        out += out[start : start + length]
-    else:
-        piece = bytes(out[start:])
-        out += (piece * (length // distance + 1))[:length]
+    repeat(out, distance, length)
