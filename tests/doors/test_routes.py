@@ -14,8 +14,8 @@ from mailward.doors.routes import Routes
 from mailward.doors.testing import FakeHop
 from mailward.errors import TemporaryError
 from mailward.protect.held import Envelope
-from mailward.settings.doors import SmtpSettings
 from mailward.settings.domains import domain_key
+from mailward.settings.doors import SmtpSettings
 
 MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.clusters import Clusters
 from mailward.scan.containers.disk_source import Source
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -17,7 +18,6 @@ _FILE, _STREAM, _NAME = 0x85, 0xC0, 0xC1
 _FOLDER, _IN_ONE_PIECE = 0x10, 2
 _FOLDERS_MAX = 5000
 _FOLDER_MAX_BYTES = 4 * 1024 * 1024
-_RUN_MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,45 +71,26 @@ def read(source: Source, label: str, budget: Budget) -> Contents:
 
 class _FileSystem:
     def __init__(self, source: Source, boot: bytes) -> None:
-        table, _, data, self._count, self.root_cluster = _BOOT.unpack_from(boot, _BOOT_AT)
+        table, _, data, count, self.root_cluster = _BOOT.unpack_from(boot, _BOOT_AT)
         sector, cluster = boot[_SHIFTS_AT], boot[_SHIFTS_AT + 1]
         self.is_sound = 9 <= sector <= 12 and sector + cluster <= 25
         self._source = source
         self._table_at = table << sector if self.is_sound else 0
-        self._data_at = data << sector if self.is_sound else 0
-        self._cluster_bytes = 1 << (sector + cluster) if self.is_sound else 1
+        data_at = data << sector if self.is_sound else 0
+        cluster_bytes = 1 << (sector + cluster) if self.is_sound else 1
+        self._clusters = Clusters(source, data_at, cluster_bytes, count, self._next)
 
     def root(self) -> bytes:
         """The listing of the first folder."""
-        return self._chain(self.root_cluster, _FOLDER_MAX_BYTES)
+        return self._clusters.chain(self.root_cluster, _FOLDER_MAX_BYTES)
 
     def content(self, entry: _Entry, limit: int) -> bytes:
         """At most so many bytes."""
         if not entry.is_in_one_piece:
-            return self._chain(entry.cluster, limit)
-        if not 2 <= entry.cluster < self._count + 2:
+            return self._clusters.chain(entry.cluster, limit)
+        if not self._clusters.holds(entry.cluster):
             return b""
-        return self._source.read(self._place(entry.cluster), limit)
-
-    def _chain(self, cluster: int, limit: int) -> bytes:
-        out = bytearray()
-        left = self._count + 1
-        while 2 <= cluster < self._count + 2 and len(out) < limit and left > 0:
-            first, following, count = cluster, self._next(cluster), 1
-            while following == cluster + 1 and count * self._cluster_bytes < _RUN_MAX_BYTES:
-                cluster, count = following, count + 1
-                following = self._next(cluster)
-            left -= count
-            wanted = min(count * self._cluster_bytes, limit - len(out))
-            run = self._source.read(self._place(first), wanted)
-            out += run
-            if len(run) < wanted:
-                break
-            cluster = following
-        return bytes(out)
-
-    def _place(self, cluster: int) -> int:
-        return self._data_at + (cluster - 2) * self._cluster_bytes
+        return self._source.read(self._clusters.place(entry.cluster), limit)
 
     def _next(self, cluster: int) -> int:
         return int.from_bytes(self._source.read(self._table_at + 4 * cluster, 4), "little")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.clusters import Clusters
 from mailward.scan.containers.disk_source import Source
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -16,7 +17,6 @@ _LONG_NAME, _VOLUME, _FOLDER = 0x0F, 0x08, 0x10
 _DELETED = 0xE5
 _FOLDERS_MAX = 5000
 _FOLDER_MAX_BYTES = 4 * 1024 * 1024
-_RUN_MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,16 @@ def read(source: Source, label: str, budget: Budget) -> Contents:
             path = above + entry.name
             if not entry.is_folder:
                 wanted = min(entry.size, budget.room() + 1)
-                content = system.chain(entry.cluster, wanted)
+                content = system.clusters.chain(entry.cluster, wanted)
                 yield Piece(content, Role.MEMBER, path, label=label)
                 if len(content) < wanted:
                     why = "truncated: it ends behind its file system"
                     yield Shut(Reason.MALFORMED, why, path, label)
             elif entry.cluster not in visited and len(visited) < _FOLDERS_MAX:
                 visited.add(entry.cluster)
-                waiting.append((path + "/", system.chain(entry.cluster, _FOLDER_MAX_BYTES)))
+                waiting.append(
+                    (path + "/", system.clusters.chain(entry.cluster, _FOLDER_MAX_BYTES))
+                )
 
 
 class _FileSystem:
@@ -64,44 +66,26 @@ class _FileSystem:
         fat = fat or struct.unpack_from("<L", boot, 36)[0]
         total = total or total_32
         self._source = source
-        self._cluster_bytes = sector * per_cluster
+        cluster_bytes = sector * per_cluster
         self._root_at = (reserved + fats * fat) * sector
         self._root_bytes = roots * _ENTRY_BYTES
-        self._data_at = self._root_at + -(-self._root_bytes // max(sector, 1)) * sector
-        self._count = max(0, total * sector - self._data_at) // max(self._cluster_bytes, 1)
+        data_at = self._root_at + -(-self._root_bytes // max(sector, 1)) * sector
+        count = max(0, total * sector - data_at) // max(cluster_bytes, 1)
         self.is_sound = (
             sector in (512, 1024, 2048, 4096) and per_cluster > 0 and fats > 0 and fat > 0
-            and per_cluster & per_cluster - 1 == 0 and self._data_at < source.size
+            and per_cluster & per_cluster - 1 == 0 and data_at < source.size
         )  # fmt: skip
-        self._bits = 12 if self._count < 4085 else 16 if self._count < 65525 else 32
+        self._bits = 12 if count < 4085 else 16 if count < 65525 else 32
         self._root_cluster = struct.unpack_from("<L", boot, 44)[0] if self._bits == 32 else 0
-        wanted = min(fat * sector, (self._count + 2) * self._bits // 8 + 2)
+        wanted = min(fat * sector, (count + 2) * self._bits // 8 + 2)
         self._fat = source.read(reserved * sector, wanted) if self.is_sound else b""
+        self.clusters = Clusters(source, data_at, cluster_bytes, count, self._next)
 
     def root(self) -> bytes:
         """The listing of the first folder."""
         if self._bits == 32:
-            return self.chain(self._root_cluster, _FOLDER_MAX_BYTES)
+            return self.clusters.chain(self._root_cluster, _FOLDER_MAX_BYTES)
         return self._source.read(self._root_at, self._root_bytes)
-
-    def chain(self, cluster: int, limit: int) -> bytes:
-        """What begins at a cluster, at most so many bytes."""
-        out = bytearray()
-        left = self._count + 1
-        while 2 <= cluster < self._count + 2 and len(out) < limit and left > 0:
-            first, following, count = cluster, self._next(cluster), 1
-            while following == cluster + 1 and count * self._cluster_bytes < _RUN_MAX_BYTES:
-                cluster, count = following, count + 1
-                following = self._next(cluster)
-            left -= count
-            at = self._data_at + (first - 2) * self._cluster_bytes
-            wanted = min(count * self._cluster_bytes, limit - len(out))
-            run = self._source.read(at, wanted)
-            out += run
-            if len(run) < wanted:
-                break
-            cluster = following
-        return bytes(out)
 
     def _next(self, cluster: int) -> int:
         if self._bits == 12:
