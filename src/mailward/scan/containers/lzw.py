@@ -5,6 +5,7 @@ of 4.3BSD.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import stream
@@ -15,11 +16,26 @@ from mailward.scan.verdict import Reason
 STARTS = rb"\x1f\x9d[\x09-\x10\x89-\x90]"
 
 _HEADER_BYTES = 3
-_BITS_MIN = 9
+BITS_MIN = 9
 _HAS_CLEAR = 0x80
-_CLEAR = 256
+CLEAR = 256
 _LOOK_EVERY_CODES, _LOOK_EVERY_BYTES = 1024, 1024 * 1024
 """Between two looks at time and ratio: a code is up to 64 KiB."""
+
+
+class Codes(Protocol):
+    """Codes as they come."""
+
+    bits: int
+    """How wide they are now."""
+
+    def width(self, bits: int) -> None:
+        """Have them that wide from now on."""
+        ...
+
+    def __iter__(self) -> Iterator[int]:
+        """Up to the end of the data."""
+        ...
 
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
@@ -35,37 +51,62 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
 
 
 def _unpack(data: bytes, out: bytearray, budget: Budget) -> Shut | None:
-    """Into ``out``; why it is not all.
+    """Into ``out``; why it is not all."""
+    clears = bool(data[2] & _HAS_CLEAR)
+    codes = _Codes(data)
+    return unpack(
+        codes,
+        out,
+        budget,
+        packed_bytes=len(data),
+        wanted=budget.room() + 1,
+        bits_max=data[2] & 0x1F,
+        clear=CLEAR if clears else None,
+        first=CLEAR + clears,
+    )
+
+
+def unpack(
+    codes: Codes,
+    out: bytearray,
+    budget: Budget,
+    *,
+    packed_bytes: int,
+    wanted: int,
+    bits_max: int,
+    clear: int | None,
+    first: int,
+    end: int | None = None,
+) -> Shut | None:
+    """About ``wanted`` bytes into ``out``, never more than there is room; why it is not all.
+
+    ``first``: the first code that is free; ``clear``, ``end``: codes that are no data. Raises
+    Spent.
 
     A code stands for the one before it and one byte more, which is what was put out then: so a
     place and a length in ``out`` are all that has to be kept of it.
     """
-    clears = bool(data[2] & _HAS_CLEAR)
-    bits_max = data[2] & 0x1F
-    first = _CLEAR + clears
     room = budget.room()
     places: list[tuple[int, int]] = []
-    codes = _Codes(data)
     before: tuple[int, int] | None = None
     look_at = 0
     for number, code in enumerate(codes):
         if number % _LOOK_EVERY_CODES == 0 or len(out) > look_at:
             look_at = len(out) + _LOOK_EVERY_BYTES
             budget.check_time()
-            if budget.is_bomb(len(out), len(data)):
+            if budget.is_bomb(len(out), packed_bytes):
                 return budget.bomb()
-        if len(out) > room:
-            del out[room:]
-            return budget.over_room(room)
-        if clears and code == _CLEAR:
+        if code == clear:
             places.clear()
             before = None
-            codes.width(_BITS_MIN)
+            codes.width(BITS_MIN)
             continue
+        if code == end:
+            break
         here = len(out)
         if before is not None and first + len(places) < 1 << bits_max:
             places.append((before[0], before[1] + 1))
-        if code < _CLEAR:
+        if code < CLEAR:
             out.append(code)
         elif before is None or not first <= code < first + len(places):
             return Shut(Reason.MALFORMED, "the compressed data is damaged: no such code")
@@ -74,9 +115,14 @@ def _unpack(data: bytes, out: bytearray, budget: Budget) -> Shut | None:
             out += out[start : start + size]
             if start + size > here:  # the code that is just being made: its last byte is its first
                 out.append(out[here])
+        if len(out) >= wanted:
+            break
         before = here, len(out) - here
         if first + len(places) + 1 > 1 << codes.bits and codes.bits < bits_max:
             codes.width(codes.bits + 1)
+    if len(out) > room:
+        del out[room:]
+        return budget.over_room(room)
     return None
 
 
@@ -87,7 +133,7 @@ class _Codes:
         self._data = data
         self._at = _HEADER_BYTES
         self._group: list[int] = []
-        self.bits = _BITS_MIN
+        self.bits = BITS_MIN
 
     def width(self, bits: int) -> None:
         self.bits = bits

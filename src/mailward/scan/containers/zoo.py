@@ -4,10 +4,11 @@ The last are put into an LHA archive, which libarchive reads. Layout: ``zoo.h`` 
 """
 
 import struct
+from collections.abc import Iterator
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
-from mailward.scan.containers import libarchive
+from mailward.scan.containers import libarchive, lzw
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -21,10 +22,7 @@ _ENTRY = struct.Struct("<4sBBLL4xHLL4xL2x13s")
 _LONG_NAME_AT, _LONG_NAME_KIND = 56, 2
 _STORED, _LZW, _LZH = range(3)
 _ENTRIES_MAX = 20_000
-_CLEAR, _END, _FIRST_FREE = 256, 257, 258
-_BITS_MIN, _BITS_MAX = 9, 13
-_LOOK_EVERY_CODES, _LOOK_EVERY_BYTES = 4096, 1024 * 1024
-"""Between two looks at time and ratio: a code is up to 8 KiB."""
+_END, _FIRST_FREE, _BITS_MAX = 257, 258, 13
 
 
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
@@ -69,7 +67,7 @@ def _file(
                 del out[room:]
                 shut = budget.over_room(room)
         case 1:
-            shut = _lzw(packed, out, min(size, room + 1), room, budget)
+            shut = _lzw(packed, out, size, budget)
         case 2:
             yield from _lzh(packed, size, checksum, name, budget)
             return
@@ -95,54 +93,42 @@ def _lzh(packed: memoryview, size: int, checksum: int, name: str, budget: Budget
             yield Shut(found.reason, found.detail, name)
 
 
-def _lzw(packed: memoryview, out: bytearray, wanted: int, room: int, budget: Budget) -> Shut | None:
-    """Into ``out``; why it is not all. Raises Spent.
+def _lzw(packed: memoryview, out: bytearray, size: int, budget: Budget) -> Shut | None:
+    """Into ``out``; why it is not all. Raises Spent."""
+    return lzw.unpack(
+        _Codes(packed),
+        out,
+        budget,
+        packed_bytes=len(packed),
+        wanted=min(size, budget.room() + 1),
+        bits_max=_BITS_MAX,
+        clear=lzw.CLEAR,
+        first=_FIRST_FREE,
+        end=_END,
+    )
 
-    A code stands for the one before it and one byte more, which is what was put out then: so a
-    place and a length in ``out`` are all that has to be kept of it.
-    """
-    places: list[tuple[int, int]] = []
-    before: tuple[int, int] | None = None
-    bits, held, count, at, turns, look_at = _BITS_MIN, 0, 0, 0, 0, 0
-    while len(out) < wanted:
-        turns += 1
-        if turns % _LOOK_EVERY_CODES == 0 or len(out) > look_at:
-            look_at = len(out) + _LOOK_EVERY_BYTES
-            budget.check_time()
-            if budget.is_bomb(len(out), len(packed)):
-                return budget.bomb()
-        if count < bits:
-            more = bytes(packed[at : at + 8])
-            at += len(more)
-            held |= int.from_bytes(more, "little") << count
-            count += 8 * len(more)
-            if count < bits:
-                return Shut(Reason.MALFORMED, "truncated: the compressed data ends too early")
-        code = held & (1 << bits) - 1
-        held >>= bits
-        count -= bits
-        if code == _END:
-            return None
-        if code == _CLEAR:
-            places.clear()
-            before, bits = None, _BITS_MIN
-            continue
-        here = len(out)
-        if before is not None and _FIRST_FREE + len(places) < 1 << _BITS_MAX:
-            places.append((before[0], before[1] + 1))
-        if code < _CLEAR:
-            out.append(code)
-        elif before is None or code >= _FIRST_FREE + len(places):
-            return Shut(Reason.MALFORMED, "the compressed data is damaged: no such code")
-        else:
-            start, size = places[code - _FIRST_FREE]
-            out += out[start : start + size]
-            if start + size > here:  # the code that is just being made: its last byte is its first
-                out.append(out[here])
-        before = here, len(out) - here
-        if _FIRST_FREE + len(places) >= 1 << bits and bits < _BITS_MAX:
-            bits += 1
-    if len(out) > room:
-        del out[room:]
-        return budget.over_room(room)
-    return None
+
+class _Codes:
+    """Codes one behind the other, whatever their width."""
+
+    def __init__(self, packed: memoryview) -> None:
+        self._packed = packed
+        self.bits = lzw.BITS_MIN
+
+    def width(self, bits: int) -> None:
+        self.bits = bits
+
+    def __iter__(self) -> Iterator[int]:
+        held = count = at = 0
+        while True:
+            if count < self.bits:
+                more = bytes(self._packed[at : at + 8])
+                at += len(more)
+                held |= int.from_bytes(more, "little") << count
+                count += 8 * len(more)
+                if count < self.bits:
+                    return
+            code = held & (1 << self.bits) - 1
+            held >>= self.bits
+            count -= self.bits
+            yield code
