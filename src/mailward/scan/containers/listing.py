@@ -33,10 +33,18 @@ def listing(data: bytes, container_type: str) -> Iterator[Listed] | None:
 
     Never raises, whatever ``data`` is.
     """
-    if container_type.startswith("CL_TYPE_OOXML_"):
-        container_type = "CL_TYPE_ZIP"
-    read = _BY_TYPE.get(container_type)
+    read = _reader(container_type)
     return islice(_told(read, data), LISTED_MAX) if read is not None else None
+
+
+def tells(container_type: str) -> bool:
+    """Whether headers of such containers say what files are in it."""
+    return _reader(container_type) is not None
+
+
+def _reader(container_type: str) -> Callable[[bytes, Budget], Iterator[Listed]] | None:
+    is_office = container_type.startswith("CL_TYPE_OOXML_")
+    return _BY_TYPE.get("CL_TYPE_ZIP" if is_office else container_type)
 
 
 def _told(read: Callable[[bytes, Budget], Iterator[Listed]], data: bytes) -> Iterator[Listed]:

@@ -34,13 +34,6 @@ _POWER_MAX = 18
 """Of two: rounds for a key. RAR takes 15, and refuses above 24."""
 
 
-_FILE_4 = 0x74
-_BLOCK_4 = struct.Struct("<2xBHH")
-"""Kind, flags, size of the header."""
-_FILE_HEADER_4 = struct.Struct("<LLxL6xH4x")
-"""Packed size, size, CRC, bytes of the name."""
-
-
 class _DamagedError(Exception):
     pass
 
@@ -82,32 +75,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
 def listed(data: bytes) -> Iterator[Listed]:
     """What the headers say, as far as they are neither damaged nor encrypted."""
     with suppress(IndexError, OverflowError, struct.error):
-        yield from (_listed_5 if data.startswith(MAGIC_5) else _listed_4)(data)
-
-
-def _listed_4(data: bytes) -> Iterator[Listed]:
-    at, position = len(rar4.MAGIC), 0
-    if _flags_4(data) & 0x80:
-        return
-    for _ in range(_BLOCKS_MAX):
-        kind, flags, size = _BLOCK_4.unpack_from(data, at)
-        packed = 0
-        if kind == _FILE_4:
-            packed, plain, crc, name_bytes = _FILE_HEADER_4.unpack_from(data, at + _BLOCK_4.size)
-            start = at + _BLOCK_4.size + _FILE_HEADER_4.size
-            if flags & 0x100:
-                high_packed, high_plain = struct.unpack_from("<LL", data, start)
-                packed, plain, start = (
-                    packed | high_packed << 32,
-                    plain | high_plain << 32,
-                    start + 8,
-                )
-            name = data[start : start + name_bytes].partition(b"\0")[0].decode("utf-8", "replace")
-            position += 1
-            yield Listed(name, plain, packed, bool(flags & 0x04), position, crc)
-        elif flags & 0x8000:
-            (packed,) = struct.unpack_from("<L", data, at + _BLOCK_4.size)
-        at += max(size, _BLOCK_4.size) + packed
+        yield from (_listed_5 if data.startswith(MAGIC_5) else rar4.listed)(data)
 
 
 def _listed_5(data: bytes) -> Iterator[Listed]:
@@ -138,14 +106,6 @@ def _listed_5(data: bytes) -> Iterator[Listed]:
         at = after + packed
         if kind == _END:
             return
-
-
-def _flags_4(data: bytes) -> int:
-    """Of the main header, which follows the mark."""
-    at = len(rar4.MAGIC)
-    return (
-        int.from_bytes(data[at + 3 : at + 5], "little") if data[at + 2 : at + 3] == b"\x73" else 0
-    )
 
 
 class _Archive5:

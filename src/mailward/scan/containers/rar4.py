@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import libarchive
-from mailward.scan.contents import Shut
+from mailward.scan.contents import Listed, Shut
 from mailward.scan.passwords import DEAR
 
 MAGIC = b"Rar!\x1a\x07\0"
@@ -62,6 +62,37 @@ class _Header:
         if self.kind in (_FILE, _SERVICE) and self.flags & _IS_LARGE:
             size |= struct.unpack_from("<L", self.raw, 32)[0] << 32
         return size
+
+
+def listed(data: bytes) -> Iterator[Listed]:
+    """What headers say that are neither damaged nor encrypted. Raises struct.error."""
+    at, position = len(MAGIC), 0
+    for _ in range(_BLOCKS_MAX):
+        try:
+            header = _plain_header(data, at)
+        except DamagedError:
+            return
+        if header.kind == _MAIN and header.flags & _HEADERS_ENCRYPTED:
+            return
+        if header.kind == _FILE:
+            raw, start = header.raw, 32
+            plain, crc, name_bytes = struct.unpack_from("<LxL6xH", raw, 11)
+            if header.flags & _IS_LARGE:
+                start = 40
+                plain |= struct.unpack_from("<L", raw, 36)[0] << 32
+            name = raw[start : start + name_bytes].partition(b"\0")[0].decode("utf-8", "replace")
+            position += 1
+            encrypted = bool(header.flags & _IS_ENCRYPTED)
+            yield Listed(name, plain, header.data_bytes, encrypted, position, crc)
+        at = header.after + header.data_bytes
+
+
+def _plain_header(data: bytes, at: int) -> _Header:
+    """Raises DamagedError, struct.error."""
+    _, kind, flags, size = _BLOCK.unpack_from(data, at)
+    if size < _BLOCK.size or at + size > len(data):
+        raise DamagedError
+    return _Header(kind, flags, data[at : at + size], at + size)
 
 
 class Archive:
@@ -115,10 +146,7 @@ class Archive:
         """Raises DamagedError, struct.error."""
         data = self._data
         if password is None:
-            _, kind, flags, size = _BLOCK.unpack_from(data, at)
-            if size < _BLOCK.size or at + size > len(data):
-                raise DamagedError
-            return _Header(kind, flags, data[at : at + size], at + size)
+            return _plain_header(data, at)
         key, vector = self._key(password, data[at : at + 8])
         decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
         first = decryptor.update(data[at + 8 : at + 24])

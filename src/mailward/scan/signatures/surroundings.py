@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 
 from mailward.errors import FormatError
-from mailward.scan.containers.listing import listing
+from mailward.scan.containers.listing import listing, tells
 from mailward.scan.containers.tar import looks_like_tar
 from mailward.scan.containers.zip import looks_like_zip
 from mailward.scan.contents import Listed
@@ -114,7 +114,7 @@ class Surroundings:
 def _as_member(part: Part, containers: Sequence[str]) -> Iterator[Member]:
     """A part as its container has it, unless the container's headers say more (``_members``)."""
     parent = part.parent
-    if parent is None or not part.name or listing(b"", containers[-1]) is not None:
+    if parent is None or not part.name or tells(containers[-1]):
         return
     size = len(part.data)
     told = Member(part.name, size, container_type=containers[-1], container_size=len(parent.data))
@@ -126,7 +126,7 @@ def _as_member(part: Part, containers: Sequence[str]) -> Iterator[Member]:
 def _members(part: Part, kind: FileType) -> Iterator[Member]:
     """What a container says of the files in it."""
     type_ = kind.name
-    if listing(b"", type_) is None and looks_like_tar(part.data):
+    if not tells(type_) and looks_like_tar(part.data):
         type_ = OLD_TAR
     told = listing(part.data, type_)
     size = len(part.data)
