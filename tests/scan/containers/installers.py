@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy
 
+from tests.scan.signatures.examples.programs import pe
+
 
 def program(behind: bytes = b"", section: bytes = b"code") -> bytes:
     """A Windows program with one section and what is glued behind it."""
-    start = 0x200
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<L", 0x40)
-    head += b"PE\0\0" + struct.pack("<HHLLLHH", 0x14C, 1, 0, 0, 0, 0, 0x102)
-    head += struct.pack("<8sLLLL16x", b".text", len(section), 0x1000, len(section), start)
-    return head.ljust(start, b"\0") + section + behind
+    return pe((section,), overlay=behind)
 
 
 def deflated(data: bytes) -> bytes:

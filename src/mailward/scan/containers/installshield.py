@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import installshield_cabinet as cabinet
-from mailward.scan.containers import program
 from mailward.scan.containers.inflate import Inflated, deflate, inflate
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
+from mailward.scan.programs import portable
 from mailward.scan.verdict import Reason
 
 _TABLE = re.compile(rb"(?:InstallShield|ISSetupStream)\0")
@@ -78,8 +78,9 @@ class _File:
 
 def find(data: bytes) -> Installer | None:
     """What is behind a Windows program; None if no installer is."""
-    end = program.end(data)
-    if end is None or end >= len(data):
+    program = portable.read(data)
+    end = program.sections_end(len(data)) if program is not None else 0
+    if not 0 < end < len(data):
         return None
     for table in _TABLE.finditer(data, end, end + _SEARCH_BYTES):
         if table.start() + _HEADER.size <= len(data):

@@ -7,11 +7,9 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Found, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.programs import carried, emulated, packers, portable, upx, upx_elf
+from mailward.scan.programs.labels import REMAINS, UNPACKED
 from mailward.scan.programs.portable import Program
 from mailward.scan.verdict import Reason
-
-UNPACKED, REMAINS = "unpacked", "memory"
-"""Labels of what is made of a packed program: as it would run, or as far as it came."""
 
 
 def read(data: bytes, budget: Budget) -> Contents:
@@ -24,7 +22,7 @@ def read(data: bytes, budget: Budget) -> Contents:
         yield from upx_elf.read(data, elf, budget)
     elif (packer := packers.name_elsewhere(data)) is not None:
         yield from _shut(packer, "its headers are damaged, or for another system")
-    yield from carried.read(data, budget)
+    yield from carried.read(data, program, budget)
 
 
 def _unpacked(data: bytes, program: Program, budget: Budget) -> Contents:

@@ -4,6 +4,7 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.programs import portable
+from mailward.scan.programs.portable import Program
 from mailward.scan.verdict import Reason
 
 _SIGNATURE = b"PE\0\0"
@@ -17,12 +18,12 @@ _FOUND_MAX = 100
 """Programs inside of one; installers carry a few dozens."""
 
 
-def read(data: bytes, budget: Budget) -> Contents:
+def read(data: bytes, own: Program | None, budget: Budget) -> Contents:
     """Each, as long as its headers say, so that hashes of it alone fit. Raises only Spent.
 
-    What is inside of one of them is found when that is looked into.
+    ``own``: what ``data`` itself is, if it is a program. What is inside of one of them is found
+    when that is looked into.
     """
-    own = portable.read(data)
     at = data.find(_SIGNATURE, own.header_at + 4 if own is not None else 0)
     beyond = found = looked_at = 0
     while at >= 0:

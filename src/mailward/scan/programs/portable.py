@@ -72,6 +72,11 @@ class Program:
         """Address and size; zeros if there is none."""
         return self.directories[number] if number < len(self.directories) else (0, 0)
 
+    def sections_end(self, file_bytes: int) -> int:
+        """Where the last section ends that is in a file of that length: installers go on there."""
+        ends = (s.offset + s.size for s in self.sections if s.size and s.offset < file_bytes)
+        return min(file_bytes, max(ends, default=0))
+
     @property
     def file_size(self) -> int:
         """How long its file is by its own headers, a signature behind it included."""

@@ -13,6 +13,7 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.programs import portable, upx_codec, upx_imports, upx_resources
+from mailward.scan.programs.labels import REMAINS, UNPACKED
 from mailward.scan.programs.portable import Program
 from mailward.scan.verdict import Reason
 
@@ -23,7 +24,6 @@ _KINDS = (9, 36)
 """Windows' programs of 32 and of 64 bits."""
 _IN_FRONT_BYTES, _BEHIND_BYTES = 64, 1024
 """Of the beginning of the section that is packed: there the header is, mostly in front of it."""
-LABEL = "unpacked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read(data: bytes, program: Program, packed: Packed, budget: Budget) -> Conte
     """The program as it was. Raises only Spent."""
     room = budget.room()
     if packed.unpacked_bytes > min(room, portable.IMAGE_MAX_BYTES):
-        yield Shut(Reason.LIMIT, "packed program (UPX): too large once unpacked", label=LABEL)
+        yield Shut(Reason.LIMIT, "packed program (UPX): too large once unpacked", label=UNPACKED)
         return
     if budget.is_bomb(packed.unpacked_bytes, len(data)):
         yield budget.bomb()
@@ -73,13 +73,13 @@ def read(data: bytes, program: Program, packed: Packed, budget: Budget) -> Conte
         program_data = _as_it_was(data, program, packed, content)
     except (struct.error, ValueError) as e:
         why = f"packed program (UPX): what it unpacks to is damaged: {e}"
-        yield shut or Shut(Reason.MALFORMED, why, label=LABEL)
+        yield shut or Shut(Reason.MALFORMED, why, label=UNPACKED)
         if content:
-            yield Piece(bytes(content), Role.MEMBER, label="memory")
+            yield Piece(bytes(content), Role.MEMBER, label=REMAINS)
         return
-    yield Piece(program_data, Role.MEMBER, label=LABEL)
+    yield Piece(program_data, Role.MEMBER, label=UNPACKED)
     if shut is not None:
-        yield Shut(shut.reason, shut.detail, label=LABEL)
+        yield Shut(shut.reason, shut.detail, label=UNPACKED)
 
 
 def _as_it_was(data: bytes, program: Program, packed: Packed, content: bytearray) -> bytes:

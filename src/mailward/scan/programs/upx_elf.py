@@ -12,6 +12,7 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.programs import portable, upx_codec
+from mailward.scan.programs.labels import UNPACKED
 from mailward.scan.verdict import Reason
 
 _MAGIC = b"UPX!"
@@ -22,7 +23,6 @@ _SEGMENTS_MAX = 128
 _HEADERS_MAX_BYTES = 8192
 """Of the program's own headers, which the first block is."""
 _LOAD = 1
-LABEL = "unpacked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ def read(data: bytes, packed: Packed, budget: Budget) -> Contents:
     """The program as it was. Raises only Spent."""
     size = packed.file_bytes
     if size > min(budget.room(), portable.IMAGE_MAX_BYTES):
-        yield Shut(Reason.LIMIT, "packed program (UPX): too large once unpacked", label=LABEL)
+        yield Shut(Reason.LIMIT, "packed program (UPX): too large once unpacked", label=UNPACKED)
         return
     blocks, shut = _blocks(data, packed, budget)
     if blocks:
-        yield Piece(_as_it_was(blocks, packed), Role.MEMBER, label=LABEL)
+        yield Piece(_as_it_was(blocks, packed), Role.MEMBER, label=UNPACKED)
     if shut is not None:
-        yield Shut(shut.reason, shut.detail, label=LABEL)
+        yield Shut(shut.reason, shut.detail, label=UNPACKED)
 
 
 def _blocks(data: bytes, packed: Packed, budget: Budget) -> tuple[list[bytes], Shut | None]:

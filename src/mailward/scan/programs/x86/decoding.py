@@ -129,8 +129,3 @@ class Cursor:
             displacement += self._fs_base
         constant = (displacement - self._base) & MASK
         return Operand(-1, "+".join([*terms, str(constant)]) + "&4294967295")
-
-    @property
-    def effective_constant(self) -> int:
-        """What ``lea`` adds to the address of an operand to undo the offset."""
-        return self._base
