@@ -243,9 +243,7 @@ def _is_script(name: str, lower: bytes) -> bool:
     if extension(name) in _SCRIPT_EXTENSIONS or lower.lstrip(_BYTE_ORDER_MARK).startswith(b"#!"):
         return True
     if _PAGE.match(lower):
-        return any(
-            word in lower for word in (b"<job", b"<hta:", b"<scriptlet", b"<mmc_consolefile")
-        )
+        return any(word in lower for word in _IN_PAGES)
     if any(word in lower for word in _STRONG):
         return True
     return sum(word in lower for word in _WEAK) >= _WEAK_MIN

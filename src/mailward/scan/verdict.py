@@ -147,7 +147,10 @@ class Verdict:
         return replace(self, risks=tuple(risk for risk in self.risks if not unwanted(risk)))
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for JSON; ``from_plain`` is its inverse."""
+        """Plain values for JSON; ``from_plain`` is its inverse.
+
+        Field by field: most verdicts have nothing in most, and ``asdict`` of all copies everything.
+        """
         return {
             "verdict": self.kind.value,
             "risks": [asdict(risk) for risk in self.risks],

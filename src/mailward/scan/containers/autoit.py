@@ -57,11 +57,6 @@ class _Way:
     content: int
 
 
-def holds_script(data: bytes) -> bool:
-    """Whether there is one anywhere."""
-    return MAGIC in data
-
-
 def read(data: bytes, budget: Budget) -> Contents:
     """Scripts and files. Raises only Spent."""
     at = data.find(MAGIC)
