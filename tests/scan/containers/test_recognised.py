@@ -26,8 +26,9 @@ ENVELOPED = bytes.fromhex("3080 06092a864886f70d010703 a080")
         bytes(0x8001) + b"CD001",
         bytes(1000) + b"koly".ljust(512, b"\0"),
         b"\x78\x9f\x3e\x22",
+        b"egg!\0\0",
     ],
-    ids=["7z", "rar4", "rar5", "cab", "lha", "arj", "iso", "dmg", "tnef"],
+    ids=["7z", "rar4", "rar5", "cab", "lha", "arj", "iso", "dmg", "tnef", "egg!"],
 )
 def test_a_container_that_cannot_be_opened_is_never_silently_clean(
     reasons: Reasons, data: bytes

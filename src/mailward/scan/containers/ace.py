@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
-from mailward.scan.containers.ace_codes import DamagedError, UnknownModeError, Unpacker
+from mailward.scan.containers.ace_codes import UnknownModeError, Unpacker
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.bits import Bits, DamagedError
 from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Shut
 
@@ -28,38 +29,16 @@ _TREES_FREE, _SYMBOLS_A_TREE = 500, 50
 """Honest archives have thousands of symbols for each pair of codes, which is slow to make."""
 
 
-class DamagedError(Exception):
-    """What cannot be."""
-
-
 class UnknownModeError(Exception):
     """What is done to sounds and pictures."""
 
 
-class _Bits:
-    def __init__(self, packed: memoryview) -> None:
-        words = array.array("I", bytes(packed[: len(packed) & ~3]))
-        if sys.byteorder == "little":
-            words.byteswap()
-        self.data = words.tobytes()
-        self.at = 0
-        self.held = 0
-        self.count = 0
-
-    def fill(self) -> None:
-        """At least 48 bits; zeros behind the end, but not for long."""
-        if self.at > len(self.data) + 8:
-            raise DamagedError("it ends too early")
-        more = self.data[self.at : self.at + 8].ljust(8, b"\0")
-        self.at += 8
-        self.held = (self.held & (1 << self.count) - 1) << 64 | int.from_bytes(more, "big")
-        self.count += 64
-
-    def take(self, count: int) -> int:
-        if self.count < count:
-            self.fill()
-        self.count -= count
-        return self.held >> self.count & (1 << count) - 1
+def _bits(packed: memoryview) -> Bits:
+    """Of words of 32 bits; what is cut of the last one is not there."""
+    words = array.array("I", bytes(packed[: len(packed) & ~3]))
+    if sys.byteorder == "little":
+        words.byteswap()
+    return Bits(words.tobytes())
 
 
 def _sort(keys: list[int], values: list[int]) -> None:
@@ -112,7 +91,7 @@ def _code(widths: list[int], most: int) -> list[tuple[int, int]]:
     return table
 
 
-def _read_code(bits: _Bits, most: int, count: int) -> list[tuple[int, int]]:
+def _read_code(bits: Bits, most: int, count: int) -> list[tuple[int, int]]:
     wanted = min(bits.take(9) + 1, count + 1)
     lower, upper = bits.take(4), bits.take(4)
     width_code = _code([bits.take(3) for _ in range(upper + 1)], _WIDTH_BITS)
@@ -128,7 +107,7 @@ def _read_code(bits: _Bits, most: int, count: int) -> list[tuple[int, int]]:
     return _code([width + lower if width else 0 for width in widths], most)
 
 
-def _symbol(bits: _Bits, code: Sequence[tuple[int, int]], most: int) -> int:
+def _symbol(bits: Bits, code: Sequence[tuple[int, int]], most: int) -> int:
     if bits.count < most:
         bits.fill()
     place = bits.held >> bits.count - most & (1 << most) - 1
@@ -208,7 +187,7 @@ class _Run:
     def __init__(
         self, packed: memoryview, window: bytearray, packed_bytes: int, budget: Budget
     ) -> None:
-        self._bits = _Bits(packed)
+        self._bits = _bits(packed)
         self._window = window
         self._packed_bytes = packed_bytes
         self._budget = budget

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.bits import Bits, DamagedError
 from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Contents, Listed, Piece, Shut
 from mailward.scan.part import Role
@@ -29,10 +30,6 @@ _OFTEN = 2048
 """Symbols in a block of an honest archive: those have ten thousands."""
 _SMALL_BITS = 8
 _CODES, _LENGTH_CODES, _DISTANCE_CODES = 510, 19, 17
-
-
-class _DamagedError(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ def _member(data: bytes, header: _Header, budget: Budget) -> Contents:
     elif method <= _FASTEST:
         try:
             shut = (_fastest if method == _FASTEST else _huffman)(packed, plain_bytes, out, budget)
-        except _DamagedError:
+        except DamagedError:
             shut = Shut(Reason.MALFORMED, "the compressed data is damaged")
     else:
         why = f"ARJ archive: method {method}: this release cannot open it"
@@ -119,31 +116,6 @@ def _member(data: bytes, header: _Header, budget: Budget) -> Contents:
         shut = Shut(Reason.MALFORMED, "truncated: it ends behind the archive")
     if shut is not None:
         yield Shut(shut.reason, shut.detail, name)
-
-
-class _Bits:
-    """Of a string, the highest of each byte first; zeros behind its end, but not for long."""
-
-    def __init__(self, packed: memoryview) -> None:
-        self._packed = packed
-        self._at = 0
-        self._held = 0
-        self._count = 0
-
-    def peek(self, count: int) -> int:
-        if self._count < count:
-            more = bytes(self._packed[self._at : self._at + 8]).ljust(8, b"\0")
-            if self._at > len(self._packed) + 8:
-                raise _DamagedError
-            self._at += 8
-            self._held = (self._held & (1 << self._count) - 1) << 64 | int.from_bytes(more, "big")
-            self._count += 64
-        return self._held >> self._count - count & (1 << count) - 1
-
-    def take(self, count: int) -> int:
-        value = self.peek(count)
-        self._count -= count
-        return value
 
 
 class _Code:
@@ -165,20 +137,20 @@ class _Code:
                 self._by_length.append((length, code, symbols))
                 code += len(symbols)
             if code > 1 << length:
-                raise _DamagedError
+                raise DamagedError
             code <<= 1
         if often or self.bits <= _SMALL_BITS:
             for length, _, symbols in self._by_length:
                 for symbol in symbols:
                     self._table += [(symbol, length)] * (1 << self.bits - length)
 
-    def read(self, bits: _Bits) -> int:
+    def read(self, bits: Bits) -> int:
         if not self.bits:
             return self.only
         at = bits.peek(self.bits)
         if self._table:
             if at >= len(self._table):
-                raise _DamagedError
+                raise DamagedError
             symbol, length = self._table[at]
             bits.take(length)
             return symbol
@@ -187,11 +159,11 @@ class _Code:
             if place < len(symbols):
                 bits.take(length)
                 return symbols[place]
-        raise _DamagedError
+        raise DamagedError
 
 
 def _huffman(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
-    bits = _Bits(packed)
+    bits = Bits(packed)
     room = budget.room()
     left = turns = look_at = 0
     symbols = distances = _Code((), often=False)
@@ -225,7 +197,7 @@ def _huffman(packed: memoryview, wanted: int, out: bytearray, budget: Budget) ->
 
 
 def _fastest(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
-    bits = _Bits(packed)
+    bits = Bits(packed)
     room = budget.room()
     turns = 0
     while len(out) < wanted:
@@ -243,7 +215,7 @@ def _fastest(packed: memoryview, wanted: int, out: bytearray, budget: Budget) ->
     return None
 
 
-def _stepped(bits: _Bits, width: int, most: int) -> int:
+def _stepped(bits: Bits, width: int, most: int) -> int:
     """A number whose width is given by ones in front of it."""
     plus, power = 0, 1 << width
     while width < most and bits.take(1):
@@ -255,7 +227,7 @@ def _stepped(bits: _Bits, width: int, most: int) -> int:
 
 def _copy(out: bytearray, distance: int, length: int) -> None:
     if distance > len(out):
-        raise _DamagedError
+        raise DamagedError
     repeat(out, distance, length)
 
 
@@ -267,7 +239,7 @@ def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut
     return budget.bomb() if budget.is_bomb(len(out), len(packed)) else None
 
 
-def _lengths(bits: _Bits, most: int, width: int, gap_at: int, *, often: bool) -> _Code:
+def _lengths(bits: Bits, most: int, width: int, gap_at: int, *, often: bool) -> _Code:
     count = bits.take(width)
     if not count:
         return _Code((), bits.take(width), often=False)
@@ -277,14 +249,14 @@ def _lengths(bits: _Bits, most: int, width: int, gap_at: int, *, often: bool) ->
         while length >= 7 and bits.take(1):
             length += 1
             if length > 16:
-                raise _DamagedError
+                raise DamagedError
         lengths.append(length)
         if len(lengths) == gap_at:
             lengths += [0] * bits.take(2)
     return _Code(lengths, often=often)
 
 
-def _symbols(bits: _Bits, lengths: _Code, *, often: bool) -> _Code:
+def _symbols(bits: Bits, lengths: _Code, *, often: bool) -> _Code:
     count = bits.take(9)
     if not count:
         return _Code((), bits.take(9), often=False)

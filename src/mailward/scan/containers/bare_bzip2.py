@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.bits import Bits, DamagedError
 from mailward.scan.containers.inflate import Inflated
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
@@ -36,40 +37,10 @@ NSIS = Marks(0x31, 0x17, 8)
 ALZIP = Marks(0x444C5A01, 0x444C5A02, 32)
 
 
-class _DamagedError(Exception):
-    pass
-
-
-class _Bits:
-    """The highest of each byte first."""
-
-    def __init__(self, packed: memoryview) -> None:
-        self._packed = packed
-        self.at = 0
-        self.held = 0
-        self.count = 0
-
-    def fill(self) -> None:
-        more = bytes(self._packed[self.at : self.at + 8])
-        if self.at >= len(self._packed) + 8:
-            raise _DamagedError("it ends too early")
-        self.at += 8
-        self.held = (self.held & (1 << self.count) - 1) << 64 | int.from_bytes(
-            more.ljust(8, b"\0"), "big"
-        )
-        self.count += 64
-
-    def take(self, count: int) -> int:
-        if self.count < count:
-            self.fill()
-        self.count -= count
-        return self.held >> self.count & (1 << count) - 1
-
-
 def unpack(packed: memoryview, marks: Marks, budget: Budget) -> Inflated:
     """As ``inflate``. Raises only Spent."""
     room = budget.room()
-    bits = _Bits(packed)
+    bits = Bits(packed)
     out = bytearray()
     try:
         while True:
@@ -79,18 +50,18 @@ def unpack(packed: memoryview, marks: Marks, budget: Budget) -> Inflated:
                 used = min(len(packed), bits.at - bits.count // 8)
                 return Inflated(bytes(out), used)
             if mark != marks.block:
-                raise _DamagedError("a block has no mark")
+                raise DamagedError("a block has no mark")
             out += _block(bits, budget)
             if len(out) > room:
                 return Inflated(bytes(out[:room]), len(packed), budget.over_room(room))
             if budget.is_bomb(len(out), len(packed)):
                 return Inflated(bytes(out), len(packed), budget.bomb())
-    except _DamagedError as e:
+    except DamagedError as e:
         shut = Shut(Reason.MALFORMED, f"the compressed data is damaged: {e}")
         return Inflated(bytes(out), len(packed), shut, damaged=True)
 
 
-def _block(bits: _Bits, budget: Budget) -> bytes:
+def _block(bits: Bits, budget: Budget) -> bytes:
     start = bits.take(24)
     used = bits.take(16)
     order = bytearray()
@@ -99,10 +70,10 @@ def _block(bits: _Bits, budget: Budget) -> bytes:
             row = bits.take(16)
             order += bytes(high << 4 | low for low in range(16) if row >> 15 - low & 1)
     if not order:
-        raise _DamagedError("no byte is in it")
+        raise DamagedError("no byte is in it")
     tables, selectors = bits.take(3), bits.take(15)
     if tables not in _TABLES or not selectors:
-        raise _DamagedError("its codes are not there")
+        raise DamagedError("its codes are not there")
     turn = list(range(tables))
     chosen: list[int] = []
     for _ in range(selectors):
@@ -110,13 +81,13 @@ def _block(bits: _Bits, budget: Budget) -> bytes:
         while bits.take(1):
             number += 1
             if number >= tables:
-                raise _DamagedError("there is no such code")
+                raise DamagedError("there is no such code")
         turn.insert(0, turn.pop(number))
         chosen.append(turn[0])
     codes = [_code(bits, len(order) + 2) for _ in range(tables)]
     last = _symbols(bits, order, chosen, codes, budget)
     if start >= len(last):
-        raise _DamagedError("a block begins outside of itself")
+        raise DamagedError("a block begins outside of itself")
     import numpy as np  # here: it costs every worker 20 MB, and few messages need it
 
     column = np.frombuffer(bytes(last), np.uint8)
@@ -134,13 +105,13 @@ _Code = tuple[list[tuple[int, int, int]], list[int]]
 """Length, first code behind those of that length, place of the first of them; the symbols."""
 
 
-def _code(bits: _Bits, count: int) -> _Code:
+def _code(bits: Bits, count: int) -> _Code:
     length = bits.take(5)
     lengths = []
     for _ in range(count):
         while True:
             if not 1 <= length <= _LENGTH_MAX:
-                raise _DamagedError("a code is too long")
+                raise DamagedError("a code is too long")
             if not bits.take(1):
                 break
             length += -1 if bits.take(1) else 1
@@ -159,7 +130,7 @@ def _code(bits: _Bits, count: int) -> _Code:
 
 
 def _symbols(
-    bits: _Bits, order: bytearray, chosen: list[int], codes: list[_Code], budget: Budget
+    bits: Bits, order: bytearray, chosen: list[int], codes: list[_Code], budget: Budget
 ) -> bytearray:
     """The last column of the sorted block."""
     out = bytearray()
@@ -178,27 +149,27 @@ def _symbols(
                 if code < behind:
                     break
             else:
-                raise _DamagedError("there is no such code")
+                raise DamagedError("there is no such code")
             if not 0 <= code + place < len(names):
-                raise _DamagedError("there is no such code")
+                raise DamagedError("there is no such code")
             bits.count -= length
             symbol = names[code + place]
             if symbol <= _RUN_B:
                 run += weight << symbol
                 weight <<= 1
                 if weight >> _RUN_MAX_BITS:
-                    raise _DamagedError("a run is too long")
+                    raise DamagedError("a run is too long")
                 continue
             if run:
                 if len(out) + run > _BLOCK_BYTES:
-                    raise _DamagedError("a block is too long")
+                    raise DamagedError("a block is too long")
                 out += order[:1] * run
                 run, weight = 0, 1
             if symbol == end:
                 return out
             if len(out) >= _BLOCK_BYTES:
-                raise _DamagedError("a block is too long")
+                raise DamagedError("a block is too long")
             byte = order.pop(symbol - 1)
             order.insert(0, byte)
             out.append(byte)
-    raise _DamagedError("a block has no end")
+    raise DamagedError("a block has no end")
