@@ -2,17 +2,20 @@
 
 import io
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from pathlib import Path
 
 import pikepdf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mailward.protect.disarm import process
 from mailward.protect.disarm.documents import ACTIVE, disarm
 from mailward.protect.disarm.message import disarm_message
 from mailward.protect.disarm.note import with_note
@@ -514,6 +517,24 @@ async def test_the_same_comes_out_of_the_confined_process() -> None:
     assert here is not None
     assert (apart.removed, apart.unsound) == (here.removed, here.unsound)
     assert b"/Launch" not in apart.content
+
+
+@pytest.mark.parametrize(
+    "does",
+    ["exit 3", "kill -9 $$", "exec sleep 600", "echo null; exec yes", "echo '{}'", "echo no JSON"],
+)
+async def test_a_process_that_dies_or_hangs_or_lies_costs_that_message_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    with monkeypatch.context() as instead:
+        instead.setattr(sys, "executable", str(program))
+        instead.setattr(process, "TIMEOUT_S", 2)
+        assert await disarm_apart(message(Attachment("a.pdf", pdf("launch")))) is None
+
+    assert await disarm_apart(message(Attachment("a.pdf", pdf("launch")))) is not None
 
 
 async def test_a_message_that_is_read_in_several_ways_is_not_touched() -> None:

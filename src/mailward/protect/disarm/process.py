@@ -20,6 +20,9 @@ _GROWTH_MAX = 4
 """Of a message by being disarmed: what is unpacked is packed again, base64 takes a third more."""
 _FREE_BYTES = 16 * 1024 * 1024
 
+_LIES = (ValueError, KeyError, TypeError, AttributeError)
+"""What an answer that is none ends in: what a message has done to the child nobody knows."""
+
 _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 """Of the loop that runs, since a semaphore belongs to one: a service has one, tests have many."""
 
@@ -36,13 +39,13 @@ async def disarm_apart(message: bytes) -> DisarmedMessage | None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await _ask(message)
-        except (TimeoutError, OSError, EOFError, ValueError) as e:
+        except (TimeoutError, OSError, EOFError, *_LIES) as e:  # S13
             log.error("a message cannot be disarmed", why=str(e) or type(e).__name__)
             return None
 
 
 async def _ask(message: bytes) -> DisarmedMessage | None:
-    """Raises OSError, EOFError, ValueError: it has ended without an answer, or with a wrong one."""
+    """Raises OSError, EOFError where it ended without an answer, one of _LIES for a wrong one."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # the current folder is no place to import from
