@@ -3,7 +3,7 @@
 Postfix's ``smtp-source`` sends over two door processes that share a port; every few seconds one of
 them, or one of their workers, gets SIGKILL, and another set is activated. A recorder is the next
 hop. ``tests/e2e/no_loss.py`` keeps the account, of each message by its own recipient. Needs
-Postfix. 100,000 messages take a quarter of an hour on two cores.
+Postfix. 100,000 messages take some seven minutes on two cores.
 
     python benchmarks/no_loss.py [MESSAGES, else 5,000] [SECONDS between two blows, else 3]
 """
