@@ -90,16 +90,27 @@ def test_a_folder_without_signatures_is_said(run: Run, tmp_path: Path) -> None:
         assert str(place) in str(result.exception)
 
 
-def test_a_signature_is_explained_in_words(run: Run, folder: Path) -> None:
+def test_a_signature_is_explained_in_words(folder: Path) -> None:
+    runner = CliRunner(env={"MAILWARD_STATE_DIR": str(folder.parent / "state"), "COLUMNS": "200"})
+
+    def explain(name: str, *options: str) -> Result:
+        arguments = ["definitions", "explain", name, "--definitions", str(folder), *options]
+        return runner.invoke(app, arguments)
+
+    shown = explain("Test.Logic.UNOFFICIAL").stdout
+    assert "Test.Logic (clamav/folder/logic.ldb, line 1)" in shown
+    assert '0: "foobar" in any case' in shown
+    assert "malformed" in explain("Bad").stdout
+    unknown = explain("Nothing").exception
+    assert isinstance(unknown, UsageError)
+    assert f"{folder} is called Nothing" in str(unknown)
+    assert isinstance(explain("Bad", "--set", "20261123.001").exception, UsageError)
+
+
+def test_what_became_of_a_folder_is_shown_by_kind(run: Run, folder: Path) -> None:
     run("--definitions", folder, folder.parent / "mail.eml")
     (home,) = (folder.parent / "state/folders").iterdir()
     runner = CliRunner(env={"MAILWARD_STATE_DIR": str(home), "COLUMNS": "200"})
-    shown = runner.invoke(app, ["definitions", "explain", "Test.Logic.UNOFFICIAL"]).stdout
-    assert "Test.Logic (clamav/folder/logic.ldb, line 1)" in shown
-    assert '0: "foobar" in any case' in shown
-    assert "malformed" in runner.invoke(app, ["definitions", "explain", "Bad"]).stdout
-    unknown = runner.invoke(app, ["definitions", "explain", "Nothing"])
-    assert isinstance(unknown.exception, UsageError)
     listed = runner.invoke(app, ["definitions", "show"]).stdout
     assert ".ndb" in listed
     assert "cannot read 'zz'" in listed

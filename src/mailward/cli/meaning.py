@@ -1,11 +1,13 @@
 """What an engine made of a set, by kind; and `mailward definitions explain NAME`: in words."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mailward import main
+from mailward.cli import folder_definitions
 from mailward.cli.common import out, print_table, settings
 from mailward.definitions.model import EngineTrial, ShardKind, Version
 from mailward.definitions.store import StoredSet
@@ -25,12 +27,23 @@ def explain(
     version: Annotated[
         str | None, typer.Option("--set", metavar="VERSION", help="Not the active one.")
     ] = None,
+    definitions: Annotated[
+        Path | None,
+        typer.Option(
+            "--definitions", metavar="FOLDER", help="Of plain signature files, as `scan` takes it."
+        ),
+    ] = None,
 ) -> None:
     """Show what the ClamAV signatures of a name look for, in words.
 
     Example: `mailward definitions explain Win.Trojan.Example-1`
     """
-    store = main.store(settings(ctx))
+    if version and definitions is not None:
+        raise UsageError("--set and --definitions say two things: leave one of them out")
+    config = settings(ctx)
+    if definitions is not None:
+        config = folder_definitions.configured(config, definitions)
+    store = main.store(config)
     stored = store.get(Version.parse(version)) if version else store.active()
     if stored is None:
         raise UsageError("no set is active yet. To get one: mailward update")
@@ -43,7 +56,8 @@ def explain(
         for row in _meaning(line):
             out.print(row, markup=False, highlight=False, soft_wrap=True)
     if not shown:
-        raise UsageError(f"no ClamAV signature of set {stored.version} is called {name}")
+        where = definitions or f"set {stored.version}"
+        raise UsageError(f"no ClamAV signature of {where} is called {name}")
 
 
 def print_kinds(engine: EngineTrial) -> None:
