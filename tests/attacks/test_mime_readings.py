@@ -114,6 +114,16 @@ def test_a_transfer_encoding_dressed_up(value: bytes) -> None:
     assert reaches(multipart([MIXED], section))
 
 
+@pytest.mark.parametrize("value", [b"x-unknown", b"ba\r\n se64", b"base-64", b"64"])
+def test_an_encoding_that_nobody_knows(value: bytes) -> None:
+    """RFC 2045 has it shown as it is; some clients look whether it is base64."""
+    data = multipart([MIXED], b"Content-Transfer-Encoding: " + value + b"\r\n\r\n" + BASE64)
+    assert reaches(data)
+    assert Doubt.ENCODING in doubts(data)
+    text = multipart([MIXED], b"Content-Transfer-Encoding: " + value + b"\r\n\r\nNo letters\r\n")
+    assert doubts(text) == set()
+
+
 def test_plain_content_under_an_encoding_with_a_comment() -> None:
     section = b"Content-Transfer-Encoding: 8bit base64\r\n\r\n" + EICAR + b"\r\n"
     assert reaches(multipart([MIXED], section))
@@ -133,6 +143,16 @@ def test_a_line_of_blanks_ends_the_header_or_does_not() -> None:
     assert reaches(data)
     plain = b"Content-Transfer-Encoding: quoted-printable\r\n \r\nX: \r\n\r\n" + EICAR
     assert any(EICAR in part.data for part in scan(plain)[1:] if isinstance(part, Part))
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\n\n", b" \t\r\n\r\n"])
+def test_blank_lines_in_front_of_a_header(blank: bytes) -> None:
+    data = multipart([MIXED], blank + b"X-A: 1\r\n 2\r\n" + PROGRAM)
+    assert reaches(data)
+    assert Doubt.HEADER in doubts(data)
+    assert reaches(blank + multipart([MIXED], PROGRAM))
+    text = multipart([MIXED], blank + b"Contents: 1\r\nContent-Type is a field\r\n")
+    assert doubts(text) == set()
 
 
 @pytest.mark.parametrize("name", [b"Con\0tent", b"\0Content", b"Content\xff", b"\x01Content"])
@@ -188,6 +208,14 @@ def test_a_multipart_without_a_boundary_that_clients_guess() -> None:
     assert Doubt.STRUCTURE in doubts(data)
 
 
+def test_an_empty_boundary() -> None:
+    data = (
+        HEAD + b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n' + PROGRAM + b"----\r\n"
+    )
+    assert reaches(data)
+    assert Doubt.STRUCTURE in doubts(data)
+
+
 def test_a_multipart_in_base64() -> None:
     inner = b"--b\r\n" + PROGRAM + b"--b--\r\n"
     data = HEAD + MIXED + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
@@ -207,6 +235,14 @@ def test_text_outside_of_parts(where: str) -> None:
         "behind": b"--b\r\n" + TEXT + b"--b--\r\n" + encoded,
     }[where]
     data = HEAD + MIXED + b"\r\n\r\n" + body
+    assert reaches(data)
+    assert doubts(data) == {Doubt.STRUCTURE}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_fields_outside_of_parts(before: bool) -> None:
+    part = b"--b\r\n" + TEXT + b"--b--\r\n"
+    data = HEAD + MIXED + b"\r\n\r\n" + (PROGRAM + part if before else part + PROGRAM)
     assert reaches(data)
     assert doubts(data) == {Doubt.STRUCTURE}
 

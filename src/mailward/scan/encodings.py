@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from mailward.scan.mime import uu
 
+_GUESSED_MIN = 16
+"""Letters: fewer are a word."""
 _BASE64 = (string.ascii_letters + string.digits + "+/=").encode()
 _NOT_BASE64 = bytes(set(range(256)).difference(_BASE64))
 _BASE64_RUN = re.compile(rb"[^=]+")
@@ -80,6 +82,17 @@ def decode_transfer(body: bytes, encoding: str) -> list[bytes]:
         case "x-uuencode" | "uuencode" | "x-uue" | "uue" | "uu":
             return [data for _, data in uu.decode(body)]
     return [body]
+
+
+def undeclared_base64(body: bytes) -> list[bytes]:
+    """What is base64 from end to end under an encoding that nobody knows: some clients guess."""
+    compact = body.translate(None, _WHITESPACE)
+    if len(compact) < _GUESSED_MIN:
+        return []
+    try:
+        return [binascii.a2b_base64(compact, strict_mode=True)]
+    except binascii.Error:
+        return []
 
 
 def to_utf8(data: bytes, charset: str) -> bytes | None:

@@ -20,6 +20,7 @@ _HEADER = re.compile(
     rb"([!-9;-~]+)[ \t]*:([^\r\n]*(?:(?:\r\n|\n|\r)[ \t][^\r\n]*)*)(?:\r\n|\n|\r|\Z)"
 )
 _ENVELOPE_LINE = re.compile(rb">?From [^\r\n]*(?:\r\n|\n|\r)")
+_BLANK_LINES = re.compile(rb"(?:[ \t]*+[\r\n])*+")
 _TELLING = frozenset(
     (b"received", b"return-path", b"delivered-to", b"from", b"subject", b"date", b"message-id",
      b"mime-version", b"content-type")
@@ -37,8 +38,8 @@ def looks_like_message(data: bytes, name: str) -> bool:
     """Whether a file is a message: by the fields that it begins with, or as it is called so."""
     if name.lower().endswith(".eml"):
         return True
-    envelope = _ENVELOPE_LINE.match(data)
-    at = envelope.end() if envelope is not None else 0
+    in_front = _ENVELOPE_LINE.match(data) or _BLANK_LINES.match(data)
+    at = in_front.end() if in_front is not None else 0
     telling = set()
     for _ in range(_TELLING_SEARCH):
         field = _HEADER.match(data, at)

@@ -36,6 +36,7 @@ def test_scripts_by_themselves(files: Files) -> None:
         b"<script>f = atob('" + b"' + \n'".join(re.findall(b".{1,20}", LETTERS)) + b"')",
         b"<script>new Uint8Array([" + b",".join(b"%d" % b for b in PROGRAM) + b"])",
         b"<script>new Uint8Array([" + b", ".join(b"0x%02x" % b for b in PROGRAM) + b"])",
+        b"<script>new Uint8Array('" + PROGRAM.hex().encode() + b"'.match(/../g))",
         b"<script>String.fromCharCode(" + b",".join(b"%d" % b for b in PROGRAM) + b")",
         b'<script>unescape("' + "".join(f"%{b:02x}" for b in PROGRAM).encode() + b'")',
         b'<script>new Blob(["' + "".join(f"\\x{b:02x}" for b in PROGRAM).encode() + b'"])',
@@ -43,7 +44,8 @@ def test_scripts_by_themselves(files: Files) -> None:
         b"<div id=x>" + LETTERS + b"</div><script>atob(x.innerText)</script>",
     ],
     ids=["data", "data without a type", "SVG", "data in percent", "atob", "atob in pieces",
-         "numbers", "hexadecimal", "fromCharCode", "unescape", "escaped", "lines", "in the page"],
+         "numbers", "hexadecimal numbers", "hexadecimal text", "fromCharCode", "unescape",
+         "escaped", "lines", "in the page"],
 )  # fmt: skip
 def test_smuggled_files_are_found(files: Files, page: bytes) -> None:
     assert any(EICAR * 2 in content for path, content in files(page).items() if path != "a")

@@ -51,6 +51,7 @@ _PERCENT = re.compile(
     rb"[\"'`]([^\"'`\r\n%]{0,200}+(?:%[0-9a-f]{2}[^\"'`\r\n%]{0,200}+){16,}+)", re.IGNORECASE
 )
 _ESCAPED = re.compile(rb"(?:\\x[0-9a-f]{2}){64,}+", re.IGNORECASE)
+_HEX = re.compile(rb"[\"'`]((?:[0-9a-f]{2}){64,}+)[\"'`]", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"\\[rn]|[^A-Za-z0-9+/_=-]")
 
 
@@ -95,6 +96,9 @@ def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
         for found in _BASE64.finditer(joined):
             for decoded in encodings.decode_transfer(_letters(found[1]), "base64"):
                 yield decoded, "", "base64"
+        if runs_something:
+            for found in _HEX.finditer(joined):
+                yield binascii.unhexlify(found[1]), "", "hexadecimal"
     if held & (marks.BYTES | marks.CHARACTERS):
         for found in _NUMBERS.finditer(data):
             numbers = [int(n, 0) for n in re.findall(rb"0x[0-9a-f]+|[1-9]\d*|0", found[1].lower())]

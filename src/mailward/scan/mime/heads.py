@@ -37,6 +37,12 @@ _FIELD_STOP_AT_BLANKS = re.compile(
 )
 _LINE_END = re.compile(rb"[ \t]*(?:\r\n|\n|\r)")
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_BLANK_IN_FRONT = re.compile(
+    rb"(?:[ \t]*+(?:\r\n|\n|\r))++(?=(?:[!-9;-~]++[ \t]*+:[^\r\n]*+(?:\r\n|\n|\r)"
+    rb"(?:[ \t][^\r\n]*+(?:\r\n|\n|\r))*+)*?content-[a-z-]{4,17}[ \t]*+:)",
+    re.IGNORECASE,
+)
+"""Of a header with a Content- field, whose lines up to that are fields."""
 _BLANKS = re.compile(rb"(?:\r\n|\n|\r)[ \t]+(?:\r\n|\n|\r)")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _ANY_FIELD = re.compile(
@@ -77,7 +83,7 @@ def read(data: bytes, start: int, end: int, default_type: str, budget: Budget) -
     """Every reading of the header at ``start``, at least one, the usual one first. Raises Spent."""
     if data[start - 1] == _NEWLINE if start else data[:8].lower() != b"content-":
         clean = _CLEAN.match(data, start, end)
-        if clean is not None:
+        if clean is not None and _BLANK_IN_FRONT.match(data, start, end) is None:
             found = _CONTENT_FIELD.findall(data, max(0, start - 1), clean.end())
             listed = [(name.lower(), value.decode("latin-1")) for name, value in found]
             return _simple(listed, default_type, clean.end()) or _limited(
@@ -182,6 +188,10 @@ def _blocks(
     """Fields, where the body begins, and what is odd about taking it so."""
     usual, body = _fields(_FIELD, data, start, end, budget)
     yield usual, body, ""
+    in_front = _BLANK_IN_FRONT.match(data, start, end)
+    if in_front is not None:
+        found, at = _fields(_FIELD, data, in_front.end(), end, budget)
+        yield found, at, "blank lines in front of a header: clients skip them or end it there"
     if _BARE_CR.search(data, start, body) is not None:
         found, at = _fields(_FIELD_NO_CR, data, start, end, budget)
         yield found, at, "a bare CR in the header: it ends a line or does not"

@@ -10,9 +10,12 @@ _AFTER_DELIMITER_NO_CR = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _AFTER_PREFIX = re.compile(rb"(--)?[^\r\n]*(?:\r\n|\n|\r|\Z)")
 _FIRST_DELIMITER = re.compile(rb"\s*--([!-~][ -~]{0,200}?)[ \t]*(?:\r\n|\n|\r)")
 _ANY_DELIMITER = re.compile(
-    rb"(?:\A|\n|\r)--([!-~][ -~]{0,200}?)[ \t]*(?:\r\n|\n|\r)"
+    rb"(?:\A|\n|\r)--([!-~][ -~]{0,200}?|)[ \t]*(?:\r\n|\n|\r)"
     rb"(?=content-(?:type|transfer-encoding|disposition)[ \t]*:)",
     re.IGNORECASE,
+)
+_CONTENT_FIELD = re.compile(
+    rb"^content-(?:type|transfer-encoding|disposition)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
 _CONTENT_LINE = re.compile(rb"content-[a-z-]+[ \t]*:", re.IGNORECASE)
 
@@ -116,6 +119,12 @@ def any_delimiter(body: Span) -> bytes | None:
     """The boundary of the first line that looks like a delimiter, Content- field and all."""
     found = _ANY_DELIMITER.search(body.data, max(0, body.start - 1), body.end)
     return bytes(found[1]) if found is not None else None
+
+
+def any_header(span: Span) -> Span | None:
+    """From the first line on that is a Content- field."""
+    found = _CONTENT_FIELD.search(span.data, span.start, span.end)
+    return Span(span.data, found.start(), span.end) if found is not None else None
 
 
 def _touches_bare_cr(data: bytes, at: int, after: int, body: Span) -> bool:

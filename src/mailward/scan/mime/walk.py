@@ -208,10 +208,15 @@ class Walk:
             data = span.bytes()
             if not data.strip() or self._is_given(span, ""):
                 continue
+            why = "text outside of its parts that some clients decode"
+            ambiguous = Ambiguous(Doubt.STRUCTURE, why, label=place.label)
             if telling:
-                why = "text outside of its parts that some clients decode"
-                yield Ambiguous(Doubt.STRUCTURE, why, label=place.label)
+                yield ambiguous
+            inside = replace(place.below(0, "text/plain"), usual=False)
             yield Piece(data, Role.BODY, label=f"{place.label or '0'}.outside")
+            header = sections.any_header(span) if telling else None
+            if header is not None:
+                yield from self._other(self.entity(header, inside), ambiguous)
 
     def _is_given(self, span: Span, encoding: str, extension: str = "") -> bool:
         key = (id(span.data), span.start, span.end, encoding, extension)
@@ -237,9 +242,11 @@ class Walk:
             yield Shut(Reason.MALFORMED, why, name, label)
             data = raw
         yield from self._pieces(head, data, body.data, name, label, place)
+        if head.encoding and not encodings.is_known(head.encoding):
+            others = encodings.undeclared_base64(raw)
         for number, other in enumerate(others, 1):
             if number == 1:
-                why = f"not proper {encoding[:40]}: clients decode it differently"
+                why = f"not proper {head.encoding[:40]}: clients decode it differently"
                 yield Ambiguous(Doubt.ENCODING, why, name, label)
             yield Piece(other, _role(head), name, head.type.value, f"{label}.other{number}")
         for other_name in head.names[1:]:
