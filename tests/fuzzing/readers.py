@@ -48,11 +48,13 @@ from mailward.scan.containers import zip as zip_archive
 from mailward.scan.contents import Contents
 from mailward.scan.documents import (
     compound_file,
+    directory,
     encoded_script,
     excel4,
     flash,
     mapi,
     office,
+    office_xml,
     ole,
     pdf,
     pdf_crypt,
@@ -62,6 +64,7 @@ from mailward.scan.documents import (
     tnef,
     vba,
     web,
+    wide_text,
 )
 from mailward.scan.mime import applefile, binhex, cms, fields, heads, inline, uu, yenc
 from mailward.scan.part import Role
@@ -424,6 +427,10 @@ PARSERS: dict[str, Parser] = {
     "encoded-script": _reader(encoded_script.read, b"#@~^AAAAAA=="),
     "excel4": _within(excel4.read),
     "flash": _reader(flash.read, b"CWS"),
+    "calendar or contact": _reader(directory.read, b"BEGIN:VCARD\n"),
+    "office in XML": _reader(office_xml.read),
+    "ActiveMime": _reader(office_xml.read_active_mime, b"ActiveMime"),
+    "text in UTF-16": _reader(wide_text.read, b"\xff\xfe"),
     "mapi": _within(_mapi),
     "office": _reader(office.read, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
     "ole": _ole,

@@ -50,6 +50,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
 
 
 def token(encoding: str) -> str:
@@ -96,11 +97,10 @@ def undeclared_base64(body: bytes) -> list[bytes]:
 
 
 def to_utf8(data: bytes, charset: str) -> bytes | None:
-    """Text in a wide charset as UTF-8; None if it is in another one."""
-    named = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
-    if named is None and charset.startswith(_WIDE):
-        named = charset
-    return decode(data, named).encode("utf-8", "replace") if named is not None else None
+    """Text in a wide charset as UTF-8; None if it is in another one, or says itself in which."""
+    if not charset.startswith(_WIDE) or data.startswith(_MARKS):
+        return None
+    return decode(data, charset).encode("utf-8", "replace")
 
 
 def decode(data: bytes, charset: str) -> str:
@@ -112,7 +112,10 @@ def decode(data: bytes, charset: str) -> str:
 
 
 def text(data: bytes) -> str:
-    """Bytes that should be ASCII or UTF-8; otherwise each byte a character."""
+    """By its byte order mark; ASCII or UTF-8 without one; otherwise each byte a character."""
+    if data.startswith(_MARKS):
+        named = next(name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
+        return data.decode(named, "replace")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -11,7 +11,9 @@ SCRIPT, DATA, ATOB, BASE64, UNESCAPE, CHARACTERS, ARRAY, BYTES, BLOB, ESCAPED, E
     1 << bit for bit in range(11)
 )
 """Of pages and scripts (``documents.web``)."""
-UU, YENC, BINHEX = (1 << bit for bit in range(11, 14))
+CHR, HEXADECIMAL, POWERSHELL, PEM, PAGE_WITHIN, DISGUISED = (1 << bit for bit in range(11, 17))
+"""Of them, too."""
+UU, YENC, BINHEX = (1 << bit for bit in range(17, 20))
 """Of files in texts (``mime.inline``)."""
 
 _EXPRESSIONS = {
@@ -27,6 +29,21 @@ _EXPRESSIONS = {
     rb"bytearray": BYTES,
     rb"blob": BLOB,
     rb"\\x[0-9a-f]{2}\\x": ESCAPED,
+    rb"\\u[0-9a-f]{4}\\u": ESCAPED,
+    rb"chrw?\([0-9 &h]{1,9}\)[ _]?[&+]": CHR,
+    rb"\"&h\"": HEXADECIMAL,
+    rb"parseint\(": HEXADECIMAL,
+    rb"powershell": POWERSHELL,
+    rb"pwsh": POWERSHELL,
+    rb"-----begin ": PEM,
+    rb"srcdoc": PAGE_WITHIN,
+    rb"d[\t\r\n]+a[\t\r\n]*t[\t\r\n]*a[\t\r\n]*:": DISGUISED,
+    rb"da[\t\r\n]+t[\t\r\n]*a[\t\r\n]*:": DISGUISED,
+    rb"dat[\t\r\n]+a[\t\r\n]*:": DISGUISED,
+    rb"data[\t\r\n]+:": DISGUISED,
+    rb"&#0{0,6}(?:97|100|116|58|65|68|84);": DISGUISED,
+    rb"&#x0{0,6}(?:61|64|74|3a|41|44|54);": DISGUISED,
+    rb"data&colon": DISGUISED,
     rb"#@~\^": ENCODED,
     rb"begin(?:-base64)? +[0-7]{3,4} ": UU,
     rb"=ybegin ": YENC,

@@ -17,6 +17,7 @@ Files = Callable[..., dict[str, bytes]]
 
 PROGRAM = b"MZ" + EICAR * 2
 LETTERS = base64.b64encode(PROGRAM)
+PERCENT_U = b"".join(b"%%u%02x%02x" % (PROGRAM[i + 1], PROGRAM[i]) for i in range(0, 138, 2))
 
 
 def test_scripts_by_themselves(files: Files) -> None:
@@ -41,14 +42,51 @@ def test_scripts_by_themselves(files: Files) -> None:
         b'<script>unescape("' + "".join(f"%{b:02x}" for b in PROGRAM).encode() + b'")',
         b'<script>new Blob(["' + "".join(f"\\x{b:02x}" for b in PROGRAM).encode() + b'"])',
         b"<script>var base64 = `" + base64.encodebytes(PROGRAM) + b"`",
+        b"<script>a='" + LETTERS[:90] + b"';\n a += '" + LETTERS[90:] + b"'; atob(a)",
+        b"<script>atob(['" + b"', '".join(re.findall(b".{1,20}", LETTERS)) + b"'].join(''))",
+        b'<script>unescape("' + PERCENT_U + b'")',
+        b'<script>f("' + "".join(f"\\u{b:04x}" for b in EICAR * 2).encode() + b'")',
+        b'<a href="&#100;ata:x/y;base64,' + LETTERS + b'">',
+        b'<a href="&#x44;ata&colon;x/y;base64,' + LETTERS + b'">',
+        b'<a href="da\r\n\tta:x/y;base64,' + LETTERS + b'">',
+        b"<iframe srcdoc='&lt;a href=&#34;data:x/y;base64," + LETTERS + b"&#34;&gt;'>",
         b"<div id=x>" + LETTERS + b"</div><script>atob(x.innerText)</script>",
     ],
     ids=["data", "data without a type", "SVG", "data in percent", "atob", "atob in pieces",
          "numbers", "hexadecimal numbers", "hexadecimal text", "fromCharCode", "unescape",
-         "escaped", "lines", "in the page"],
+         "escaped", "lines", "added", "joined", "percent u", "u", "reference", "references",
+         "line ends", "page in a page", "in the page"],
 )  # fmt: skip
 def test_smuggled_files_are_found(files: Files, page: bytes) -> None:
     assert any(EICAR * 2 in content for path, content in files(page).items() if path != "a")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        b'x = "' + PROGRAM.hex().encode() + b'"\r\ny = Chr("&H" & Mid(x, i, 2))',
+        b"x = " + b" & _\r\n".join(b"Chr(%d)" % b for b in PROGRAM),
+        b"x = " + b"&".join(b"ChrW(&H%x)" % b for b in PROGRAM),
+        b"powershell.exe -NoP -eNc " + base64.b64encode((EICAR * 2).decode().encode("utf-16-le")),
+        b"start pwsh /e '" + base64.b64encode((EICAR * 2).decode().encode("utf-16-le")) + b"'",
+        b"@echo off\r\n-----BEGIN CERTIFICATE-----\r\n"
+        + base64.encodebytes(PROGRAM)
+        + b"-----END CERTIFICATE-----\r\ncertutil -decode %0 a.exe",
+        b'$x = [Convert]::FromBase64String("' + LETTERS + b'")',
+    ],
+    ids=["hexadecimal", "Chr", "ChrW", "encoded command", "another dash", "PEM", "PowerShell"],
+)
+def test_what_scripts_carry_is_found(files: Files, script: bytes) -> None:
+    assert any(EICAR * 2 in content for path, content in files(script).items() if path != "a")
+    wide = ("\ufeff" + script.decode("latin-1")).encode("utf-16-le")
+    assert any(EICAR * 2 in content for content in files(wide, "a.vbs").values())
+
+
+def test_certificates_keys_and_signatures_are_left_alone(files: Files) -> None:
+    der = base64.encodebytes(b"\x30\x82" + PROGRAM)
+    for title in (b"CERTIFICATE", b"PGP SIGNATURE"):
+        text = b"-----BEGIN %b-----\n\n%b-----END %b-----\n" % (title, der, title)
+        assert len(files(text)) == 1
 
 
 def test_an_archive_that_is_smuggled_is_opened(files: Files) -> None:
@@ -101,7 +139,8 @@ def test_plain_text_and_pages_are_left_alone(files: Files) -> None:
         st.sampled_from(
             [b"<script", b">", b"</script>", b"data:", b";base64", b",", b"QUJD" * 20, b"atob('",
              b"'", b"%41" * 20, b"unescape", b"[1,2,", b"999,", b"#@~^AAAAAA==", b"\\x41" * 70,
-             b"' + '", b"uint8array"]
+             b"' + '", b"uint8array", b"srcdoc='", b"da\tta:", b"&#100;", b"%u4142" * 20,
+             b"chr(65)&" * 20, b"powershell -e ", b"-----BEGIN X-----\n", b".join(", b"','"]
         ),
         max_size=30,
     )

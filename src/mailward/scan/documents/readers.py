@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents
-from mailward.scan.documents import flash, office, pdf, rtf, tnef, web
+from mailward.scan.documents import (
+    directory,
+    flash,
+    office,
+    office_xml,
+    pdf,
+    rtf,
+    tnef,
+    web,
+    wide_text,
+)
 from mailward.scan.mime import applefile, cms
 
 Reader = Callable[[bytes, str, Budget], Contents]
@@ -16,12 +26,16 @@ AT_START: tuple[tuple[bytes, str, Reader], ...] = (
     (flash.STARTS, "compressed Flash film", flash.read),
     (tnef.STARTS, "TNEF (winmail.dat)", tnef.read),
     (cms.STARTS, "S/MIME message", cms.read),
+    (office_xml.ACTIVE_MIME_STARTS, "ActiveMime (editdata.mso)", office_xml.read_active_mime),
+    (directory.STARTS, "calendar or contact", directory.read),
+    (wide_text.STARTS, "text in UTF-16 or UTF-32", wide_text.read),
     (applefile.STARTS, "Macintosh file (AppleSingle)", applefile.read),
 )
 """Regular expressions without groups."""
 
 BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (pdf.looks_so, "PDF document", pdf.read),
+    (office_xml.looks_so, "Office document in XML", office_xml.read),
 )
 """Besides what it starts as."""
 

@@ -1,35 +1,37 @@
 """HTML, SVG and scripts: what is packed in them as text, as in HTML smuggling.
 
-Scripts by themselves, ``data:`` addresses, text in base64 that a script decodes, numbers that it
-makes bytes of, percent-encoding that it undoes. Nothing is run: what is computed stays unknown.
+Scripts by themselves, ``data:`` addresses, also disguised ones, pages in attributes, and what
+scripts unpack (``packed_text``).
 """
 
-import binascii
+import html
 import re
 from collections.abc import Iterator
 
 from mailward.scan import encodings, marks
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
-from mailward.scan.documents import encoded_script
+from mailward.scan.documents import encoded_script, packed_text
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
 _LOOK_BYTES = 512
 """Of the beginning, in which text has no NUL."""
-_IN_PAGES = marks.SCRIPT | marks.DATA | marks.ATOB
+_IN_PAGES = (
+    marks.SCRIPT | marks.DATA | marks.ATOB | marks.PAGE_WITHIN | marks.DISGUISED | marks.POWERSHELL
+)
 _IN_SCRIPTS = (
     marks.ATOB | marks.BASE64 | marks.UNESCAPE | marks.CHARACTERS | marks.ARRAY | marks.ENCODED
-)
+    | marks.ESCAPED | marks.CHR | marks.HEXADECIMAL | marks.POWERSHELL | marks.PEM
+)  # fmt: skip
 """One of these is in whatever has something to unpack."""
 _ATOB = re.compile(rb"atob(?<![a-z]atob)(?![a-z])")
 """Four letters that long texts in base64 have by chance. They come first, as a search for them is
 much faster than one for what is before them."""
 _SHORT_BYTES = 96
-_UNPACKED_BY = marks.BASE64 | marks.BLOB
 _PIECES_MAX = 2000
 _PACKED_MIN = 64
-"""Characters of a text in base64, numbers of a list, encoded characters of a text."""
+"""Characters of an address that is not in base64."""
 
 _SCRIPT, _SCRIPT_END, _DATA = b"<script", b"</script", b"data:"
 _ADDRESS = re.compile(
@@ -41,18 +43,10 @@ _GOES_ON = re.compile(rb"(?:[ \t\r\n]++[A-Za-z0-9+/=]++)*+")
 """An address in several lines."""
 _REACH_BYTES, _REACH_GROWTH = 256, 8
 """How far an end is looked for at first: what is done for an address is bounded by its size."""
-_BASE64 = re.compile(rb"[\"'`>]\s*+((?:[A-Za-z0-9+/_-]{4}[\r\n\\ n]*+){16,}+[A-Za-z0-9+/=_-]{0,4})")
-_JOINED = re.compile(rb"[\"'`]\s{0,100}\+\s{0,100}[\"'`]")
-_NUMBERS = re.compile(
-    rb"[\[(]\s*+((?:(?:0x[0-9a-f]{1,2}|\d{1,3})\s*+,\s*+){64,}+(?:0x[0-9a-f]{1,2}|\d{1,3}))",
-    re.IGNORECASE,
-)
-_PERCENT = re.compile(
-    rb"[\"'`]([^\"'`\r\n%]{0,200}+(?:%[0-9a-f]{2}[^\"'`\r\n%]{0,200}+){16,}+)", re.IGNORECASE
-)
-_ESCAPED = re.compile(rb"(?:\\x[0-9a-f]{2}){64,}+", re.IGNORECASE)
-_HEX = re.compile(rb"[\"'`]((?:[0-9a-f]{2}){64,}+)[\"'`]", re.IGNORECASE)
-_NOT_BASE64 = re.compile(rb"\\[rn]|[^A-Za-z0-9+/_=-]")
+_SOURCE = re.compile(rb"srcdoc\s{0,20}=\s{0,20}(?:\"([^\"]++)|'([^']++))", re.IGNORECASE)
+"""A page in an attribute."""
+_LINE_ENDS = b"\t\r\n"
+"""What browsers pass over in addresses (WHATWG URL, basic URL parser)."""
 
 
 def looks_so(data: bytes, held: int) -> bool:
@@ -87,29 +81,27 @@ def _packed(data: bytes) -> Iterator[tuple[bytes, str, str]]:
     if held & marks.SCRIPT:
         yield from _scripts(data, lower)
     if held & marks.DATA:
-        yield from _addresses(data, lower)
-    runs_something = held & marks.SCRIPT or b"<" not in data[:_LOOK_BYTES]
-    if (held & marks.ATOB and _ATOB.search(lower) is not None) or (
-        runs_something and held & _UNPACKED_BY
-    ):
-        joined = _JOINED.sub(b"", data)
-        for found in _BASE64.finditer(joined):
-            for decoded in encodings.decode_transfer(_letters(found[1]), "base64"):
-                yield decoded, "", "base64"
-        if runs_something:
-            for found in _HEX.finditer(joined):
-                yield binascii.unhexlify(found[1]), "", "hexadecimal"
-    if held & (marks.BYTES | marks.CHARACTERS):
-        for found in _NUMBERS.finditer(data):
-            numbers = [int(n, 0) for n in re.findall(rb"0x[0-9a-f]+|[1-9]\d*|0", found[1].lower())]
-            if max(numbers) < 256:
-                yield bytes(numbers), "", "numbers"
-    if held & marks.UNESCAPE:
-        for found in _PERCENT.finditer(data):
-            yield encodings.percent(found[1].decode("latin-1")), "", "percent-encoded"
-    if held & marks.ESCAPED:
-        for found in _ESCAPED.finditer(data):
-            yield binascii.unhexlify(found[0].lower().replace(b"\\x", b"")), "", "escaped"
+        yield from addresses(data, lower)
+    if held & marks.DISGUISED:
+        yield from _disguised(data)
+    if held & marks.PAGE_WITHIN:
+        for found in _SOURCE.finditer(data):
+            yield _unescaped(found[1] or found[2]), "text/html", "page"
+    if held & marks.ATOB and _ATOB.search(lower) is None:
+        held &= ~marks.ATOB
+    runs = bool(held & marks.SCRIPT) or b"<" not in data[:_LOOK_BYTES]
+    for content, label in packed_text.unpacked(data, held, runs=runs):
+        yield content, "", label
+
+
+def _disguised(data: bytes) -> Iterator[tuple[bytes, str, str]]:
+    """Addresses whose ``data:`` is written in references to characters, or with line ends in it."""
+    plain = _unescaped(data).translate(None, _LINE_ENDS)
+    yield from addresses(plain, plain.lower())
+
+
+def _unescaped(text: bytes) -> bytes:
+    return html.unescape(text.decode("latin-1")).encode("latin-1", "replace")
 
 
 def _scripts(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
@@ -127,7 +119,11 @@ def _scripts(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
         at = end
 
 
-def _addresses(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
+def addresses(data: bytes, lower: bytes) -> Iterator[tuple[bytes, str, str]]:
+    """What ``data:`` addresses hold: the content, its type, and a word for it.
+
+    ``lower``: ``data`` in lower case.
+    """
     at = -1
     while (at := lower.find(_DATA, at + 1)) >= 0:
         found = _ADDRESS.match(data, at)
@@ -158,7 +154,3 @@ def _end(data: bytes, start: int) -> int:
             goes_on = _GOES_ON.match(data, end)
             return goes_on.end() if goes_on is not None else end
         reach *= _REACH_GROWTH
-
-
-def _letters(text: bytes) -> bytes:
-    return _NOT_BASE64.sub(b"", text).replace(b"-", b"+").replace(b"_", b"/")
