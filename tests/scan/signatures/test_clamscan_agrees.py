@@ -35,6 +35,7 @@ AtUpTo:0:0,5:6861797374616b
 AtEnd:0:EOF-7:6861797374616b
 NearEnd:0:EOF-12,6:6861797374616b
 Late:0:*:6861797374616b:300
+Page:3:*:6861797374616b
 """
 LDB = r"""
 Both;Target:0;0&1;6861797374616b;6e6565646c65
@@ -56,8 +57,10 @@ Size;Engine:51-255,Target:0,FileSize:10-30;0;6861797374616b
 Order;Target:0;0|1&2;6861797374616b;7171717171;7a7a7a7a7a
 Numbers;Engine:96-255,Target:0;1;6861797374616b;0(>>8#d2#>41,<44)
 Binary;Engine:96-255,Target:0;1;6861797374616b;0(>>7#ib1#=32)
+Tag;Engine:81-255,Target:3;0;0,1:3c737667::iaw
 """
 MACROS = "Member:0:$7:6e6565646c65\n"
+PAGE = "<svg><html>a haystak\u0142\u4e2d in a page"
 FILES = {
     "plain": b"haystak in a field",
     "inside": b"a haystak with a needle in",
@@ -76,6 +79,16 @@ FILES = {
     "none": b"nothing of any of them in this",
     "bounds": b"a (haystak) and a -haystak- there",
     "twice": b"hayhaystakhaystakstak zzzzz qqqqq",
+    "page": PAGE.encode(),
+    "page_wide": PAGE.encode("utf-16-le"),
+    "page_marked": PAGE.encode("utf-16"),
+    "page_other_order": b"\xfe\xff" + PAGE.encode("utf-16-be"),
+    "page_other_order_unmarked": PAGE.encode("utf-16-be"),
+    "page_of_four_bytes": PAGE.encode("utf-32"),
+    "page_of_four_bytes_unmarked": PAGE.encode("utf-32-be"),
+    "page_torn": "<svg>\n".encode("utf-16-le")[:-1] + PAGE.encode("utf-16-le"),
+    "page_half_wide": b"<svg>\n" + "<html>haystak".encode("utf-16-le"),
+    "page_odd_half_wide": b"<svg>\n." + b"<\0h\0t\0m\0l\0>\0haystak\n",
 }
 
 

@@ -3,9 +3,11 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailward.scan.signatures import html
-from mailward.scan.signatures.filetype import Target, identify
+from mailward.scan.signatures.filetype import Target, identify, narrow
 from mailward.scan.signatures.normalise import TEXT_MAX_BYTES, text, views
 
 
@@ -100,6 +102,18 @@ def test_which_forms_a_part_is_matched_in(
     data: bytes, expected: list[tuple[Target, bytes]]
 ) -> None:
     assert [(v.target, v.data) for v in views(data, identify(data))] == expected
+
+
+def test_a_page_in_utf_16_is_matched_as_it_is_too_and_as_ascii() -> None:
+    data = "<html>A\u0142".encode("utf-16-le") + b"!"
+    forms = views(data, identify(data))
+    assert [(v.target, v.data) for v in forms] == [(0, data), (3, b"<html>ar"), (3, b" ar")]
+
+
+@given(st.binary(max_size=40))
+def test_utf_16_becomes_a_byte_for_each_two(data: bytes) -> None:
+    pairs = zip(data[::2], data[1::2], strict=False)
+    assert narrow(data) == bytes((low + (high << 4)) & 0xFF for low, high in pairs)
 
 
 def test_a_text_that_becomes_html_is_matched_as_it_is_and_as_html() -> None:

@@ -78,6 +78,8 @@ class FileType:
 
 
 MAIL = "CL_TYPE_MAIL"
+HTML = "CL_TYPE_HTML"
+HTML_UTF16 = "CL_TYPE_HTML_UTF16"
 OLD_TAR = "CL_TYPE_OLD_TAR"
 ZIP = "CL_TYPE_ZIP"
 OFFICE_ZIP = "CL_TYPE_OOXML_"
@@ -104,6 +106,13 @@ _NEVER_IN_TEXT = bytes(
 )
 _IN_TEXT = bytes(byte for byte in range(256) if byte not in _NEVER_IN_TEXT)
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "little", b"\xfe\xff": "big"}
+_WIDE_BEGINNINGS = (
+    *((b"\xff\xfe\0\0", "utf-32-le"), (b"<\0\0\0", "utf-32-le")),
+    *((b"\0\0\xfe\xff", "utf-32-be"), (b"\0\0\0<", "utf-32-be")),
+    *((b"\xff\xfe", "utf-16-le"), (b"<\0?\0", "utf-16-le")),
+    *((b"\xfe\xff", "utf-16-be"), (b"\0<\0?", "utf-16-be")),
+)
+_SHIFTED = bytes(byte << 4 & 0xFF for byte in range(256))
 
 _ZIP_ENTRY = re.compile(
     rb"PK\x03\x04.{26}(?:(xl/)|(ppt/)|(word/)|(Contents/content\.hpf))", re.DOTALL
@@ -176,7 +185,7 @@ class FileTypes:
             if this > rank and not magic.type.endswith(_SFX_SUFFIX) and magic.matches(head):
                 best, rank = magic.type, this
         if rank < 0 and b"\0" in head and has_html(head.replace(b"\0", b"")):
-            return "CL_TYPE_HTML_UTF16" if _is_utf16_html(head) else name
+            return _wide_html(head) or name
         return best
 
 
@@ -232,10 +241,28 @@ def _is_not_utf16(head: bytes, order: str | None) -> bool:
     return order is not None and bad >= len(head) // 2
 
 
-def _is_utf16_html(head: bytes) -> bool:
-    """Little-endian, as ClamAV reads it when nothing says how; or with a byte order mark."""
-    order = "utf-16-be" if head.startswith(b"\xfe\xff") else "utf-16-le"
-    return has_html(head.decode(order, "replace").encode("latin-1", "replace"))
+def _wide_html(head: bytes) -> str | None:
+    """The type of a page whose letters have NULs beside them: as ClamAV reads UTF-16, or in the
+    encoding that it sees in the first bytes."""
+    if has_html(narrow(head)):
+        return HTML_UTF16
+    for beginning, codec in _WIDE_BEGINNINGS:
+        if head.startswith(beginning):
+            return HTML if has_html(head.decode(codec, "replace").encode("latin-1", "replace")) else None
+    return None
+
+
+def narrow(data: bytes) -> bytes:
+    """UTF-16 as ClamAV reads it where it has found a page: little-endian whatever the mark says, a
+    byte for each two, the upper one shifted by four bits and added."""
+    whole = len(data) & ~1
+    low, high = data[:whole:2], data[1:whole:2].translate(_SHIFTED)
+    if not any(high):
+        return low
+    # All bytes are added at once: but for their highest bits nothing is carried to the next.
+    size, left, right = len(low), int.from_bytes(low), int.from_bytes(high)
+    lower, highest = int.from_bytes(b"\x7f" * size), int.from_bytes(b"\x80" * size)
+    return (((left & lower) + (right & lower)) ^ ((left ^ right) & highest)).to_bytes(size)
 
 
 def _is_common_html(magic: Magic) -> bool:

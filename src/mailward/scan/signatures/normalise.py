@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.signatures import html, javascript
-from mailward.scan.signatures.filetype import FileType, Target
+from mailward.scan.signatures.filetype import HTML_UTF16, FileType, Target, narrow
 
 HTML_MAX_BYTES = 40 << 20
 """Larger pages are matched as they are; ClamAV's MaxHTMLNormalize."""
@@ -36,15 +36,17 @@ class View:
 def views(data: bytes, filetype: FileType) -> tuple[View, ...]:
     """The forms of a part that signatures are matched against; none for ignored types.
 
-    A page of HTML has no form as it is: nobody writes signatures against that. Never raises.
+    A page of HTML has no form as it is, unless it is in UTF-16: nobody writes signatures against
+    that. Never raises.
     """
     if filetype.ignored:
         return ()
     if filetype.target is Target.HTML or filetype.html_inside:
-        raw = (View(Target.ANY, data),) if filetype.html_inside else ()
+        is_wide = filetype.name == HTML_UTF16
+        raw = (View(Target.ANY, data),) if filetype.html_inside or is_wide else ()
         if len(data) > HTML_MAX_BYTES:
             return (View(Target.HTML, data),)
-        page = html.normalise(data)
+        page = html.normalise(narrow(data) if is_wide else data)
         forms = (*raw, View(Target.HTML, page.nocomment), View(Target.HTML, page.notags))
         if not page.scripts:
             return forms
