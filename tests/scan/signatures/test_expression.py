@@ -38,6 +38,11 @@ def test_operators_bind_alike_and_to_the_right() -> None:
         ("(0|1)=0", {(0, 0)}),
         ("(0&1)=0", {(0, 0), (1, 0), (3, 0), (5, 0)}),
         ("((0|1)>1,2)&0", {(2, 1)}),
+        ("0>=3", {(3, 0)}),
+        ("0=>2", {(3, 0), (5, 0)}),
+        ("0>4>1", {(2, 1), (3, 0), (5, 0)}),
+        ("0>1,2", {(2, 1), (3, 0), (5, 0)}),
+        ("0&1,4", {(2, 1)}),
     ],
 )
 def test_counts_are_those_of_clamscan(text: str, matched: set[tuple[int, int]]) -> None:
@@ -57,7 +62,10 @@ def test_counts_are_those_of_clamscan(text: str, matched: set[tuple[int, int]]) 
         ("0 1", "cannot read"),
         ("0>", "cannot read"),
         ("0=x", "cannot read"),
-        ("0==1", "cannot read"),
+        ("0,", "cannot read"),
+        ("(0|1)==1", "too much"),
+        ("(0|1)>1<3", "too much"),
+        ("(0|1),2", "too much"),
         ("(" * 1000 + "0" + ")" * 1000, "32 deep"),
         ("0&" * 300 + "0", "more than 256 terms"),
         ("0" * 5000, "more than 4096 characters"),

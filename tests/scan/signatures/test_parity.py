@@ -68,6 +68,7 @@ EXPRESSIONS = (
     *("0&1|2", "0|1&2", "0&1&(2&3)|4", "0|(1&2|3&4)", "(0|1&2)", "(0&1|2)", "(0&1|2&3)"),
     *("((0&1|2)&3|4)", "(0&(1|2&3)|4)", "(0&1&(2&3)|4)", "(0|1&2)=2", "(0&1|2)>1", "(0&1)=2|2"),
     *("(0|1|2)>1,2", "(0&1|2&3)>2", "0=2|1&2", "(0>1|1)&2<2"),
+    *("0>=2&1", "0>1>0&2", "0=>1&2<=2", "0>1,2", "0&1,4", "(0|2<2,2)&1"),
 )
 
 
@@ -103,6 +104,19 @@ def test_a_sample_of_public_signatures_finds_what_clamscan_finds() -> None:
     parity.compare_made(parity.sample(300, random_), random_, result)
     assert result.differences == []
     assert result.signatures > 250
+
+
+@pytest.mark.skipif(not parity.TEST_FILES.is_dir(), reason="clamav-testfiles is not installed")
+def test_calls_in_a_program_packed_by_upx_are_as_they_were_before(tmp_path: Path) -> None:
+    end = "5e8be55dc356ff742408e8{}33c96a02405af7e20f90c1f7d90bc851"
+    lines = {"Call": "14090400", "Filtered": "1904c9bf", "Between": "????????"}
+    text = "".join(f"{name}:1:*:{end.format(call)}\n" for name, call in lines.items())
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions/a.ndb").write_text(text)
+    path = parity.TEST_FILES / "clam.ea06.exe"
+    ours = parity.Ours(tmp_path / "definitions", tmp_path / "prepared").scan(path.read_bytes())[0]
+    theirs = parity.clamscan(tmp_path / "definitions", [path])[path]
+    assert (ours, theirs) == ({"Call", "Between"}, {"Filtered", "Between"})
 
 
 def test_near_misses_of_every_kind_are_made() -> None:

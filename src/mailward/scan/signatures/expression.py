@@ -4,7 +4,8 @@ The language is that of https://docs.clamav.net/manual/Signatures/LogicalSignatu
 documentation leaves open is as clamscan 1.4.6 does it: ``&`` and ``|`` bind alike and to the right,
 so ``0|1&2`` is ``0|(1&2)`` and ``2&1|0`` is ``2&(1|0)``, but the last operator within parentheses
 binds least: ``(0|1&2)`` is ``((0|1)&2)``. A block in which an ``&`` is not fulfilled has no matches
-to count.
+to count. Of several signs behind a subsignature's number the last counts (``0>=2`` is ``0=2``), and
+``,m`` there is nothing.
 """
 
 import re
@@ -67,7 +68,7 @@ class Counted:
 
 Expression = Leaf | Both | Either | Counted
 
-_TOKEN = re.compile(r"([0-9]{1,6})|([&|()])|([=<>])([0-9]{1,9})(?:,([0-9]{1,9}))?")
+_TOKEN = re.compile(r"([0-9]{1,6})|([&|()])|([=<>]{1,9})([0-9]{1,9})(?:,([0-9]{0,9}))?|,[0-9]{1,9}")
 
 
 def parse(text: str) -> Expression:
@@ -132,10 +133,19 @@ class _Reader:
                 raise ExpressionError("a parenthesis that is not closed")
         else:
             raise ExpressionError("a subsignature's number is missing")
-        while (token := self.peek()) is not None and token[3]:
+        return self._counted(term)
+
+    def _counted(self, term: Expression) -> Expression:
+        """With what is asked of the number of matches, if anything."""
+        counted, lenient = term, isinstance(term, Leaf)
+        while (token := self.peek()) is not None and (token[3] or (lenient and token[0][0] == ",")):
+            if not lenient and (counted is not term or len(token[3]) > 1):
+                raise ExpressionError(f"at character {self.at + 1}: {token[0]!r} is too much")
             self._take()
-            term = Counted(term, token[3], int(token[4]), int(token[5] or 0))
-        return term
+            if token[3]:
+                distinct = 0 if lenient else int(token[5] or 0)
+                counted = Counted(term, token[3][-1], int(token[4]), distinct)
+        return counted
 
 
 def _to_the_right(terms: list[Expression], operators: list[str]) -> Expression:

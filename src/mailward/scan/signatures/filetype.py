@@ -248,7 +248,8 @@ def _wide_html(head: bytes) -> str | None:
         return HTML_UTF16
     for beginning, codec in _WIDE_BEGINNINGS:
         if head.startswith(beginning):
-            return HTML if has_html(head.decode(codec, "replace").encode("latin-1", "replace")) else None
+            text = head.decode(codec, "replace").encode("latin-1", "replace")
+            return HTML if has_html(text) else None
     return None
 
 
