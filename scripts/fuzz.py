@@ -5,37 +5,78 @@
 arguments the names are listed. What is found is written to ``crash-…`` in the working folder: turn
 it into a test. libFuzzer's own options are passed on: ``-merge=1`` keeps what tells files apart.
 
+``scripts/fuzz.py --rotate --hours H [--slice SECONDS] [--still SECONDS] [--corpus FOLDER]
+[TARGET…]`` goes round all of them, one at a time, and gives most time to those that it helps.
+FOLDER keeps the inputs, how far it got, and what was found (``FOLDER/found``). A parser of which
+nothing new was reached for long gets no more, but for ``--still 0``. For many at once, give each a
+folder and some of the targets.
+
 ``scripts/fuzz.py --unpack FOLDER`` writes the inputs that the project keeps to a folder for each
 parser, to begin with; ``--keep FOLDER`` keeps what is there now, without what is large.
 """
 
+import argparse
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.fuzzing import corpus
+from tests.fuzzing import corpus, rotation, seeds
+from tests.fuzzing.seeds import Parser
 
 MODULES = ("readers", "signatures", "strangers")
 """Of ``tests/fuzzing``; imported one by one, since instrumenting takes seconds."""
 
 
-def find(target: str) -> Callable[[bytes], object]:
-    """The parser of that name."""
-    names = []
+def load(target: str = "") -> dict[str, Parser]:
+    """Parsers by name: all, or until there is the one asked for."""
+    found: dict[str, Parser] = {}
     for module in MODULES:
         with atheris.instrument_imports(include=["mailward"]):
-            parsers = importlib.import_module(f"tests.fuzzing.{module}").PARSERS
-        if "vhdx" in parsers:  # the checksum takes a second when it is instrumented
+            found |= importlib.import_module(f"tests.fuzzing.{module}").PARSERS
+        if module == "readers":  # the checksum takes a second when it is instrumented
             importlib.import_module("mailward.scan.containers.vhdx").crc32c = lambda _: 0
-        if target in parsers:
-            return parsers[target]  # type: ignore[no-any-return]
-        names += parsers
-    sys.exit(f"targets: {' '.join(names)}")
+        if target in found:
+            break
+    return found
+
+
+def fuzz(parse: Parser, seconds: float, *more: str) -> None:
+    """Ends the process."""
+    limits = [f"-max_total_time={seconds:.0f}", "-rss_limit_mb=2048", "-timeout=20"]
+    atheris.Setup([sys.argv[0], *limits, "-max_len=65536", *more], parse)
+    atheris.Fuzz()
+
+
+def rotate(*arguments: str) -> None:
+    """See the module."""
+    reader = argparse.ArgumentParser(prog="fuzz.py --rotate")
+    reader.add_argument("--hours", type=float, default=1.0, help="in all")
+    reader.add_argument("--slice", type=float, default=60, help="seconds, each time")
+    reader.add_argument("--still", type=float, default=600, help="seconds; 0: go on for ever")
+    reader.add_argument("--corpus", type=Path, default=Path("fuzz-corpus"), help="the folder")
+    reader.add_argument("targets", nargs="*", help="all if none is named")
+    told = reader.parse_args(arguments)
+    parsers = load()
+    round_ = rotation.Rotation(told.corpus.resolve(), told.still or float("inf"))
+
+    def one(target: str) -> None:
+        place = round_.folder / target
+        words = round_.folder / f"{target}.words"
+        if not place.exists():
+            place.mkdir()
+            inputs = list(seeds.of(target))
+            words.write_text(seeds.dictionary(seeds.words(parsers[target], inputs)))
+            for number, data in enumerate(inputs):
+                (place / f"seed-{number}").write_bytes(data)
+        finding = f"-artifact_prefix={round_.folder}/found/{target}-"
+        fuzz(parsers[target], told.slice, finding, f"-dict={words}", str(place))
+
+    rotation.run(round_, told.targets or list(parsers), told.hours, told.slice, one)
+    print(round_.table())
 
 
 def main(target: str = "", seconds: str = "60", *more: str) -> None:
@@ -44,11 +85,13 @@ def main(target: str = "", seconds: str = "60", *more: str) -> None:
         corpus.unpack(Path(seconds))
     elif target == "--keep":
         corpus.keep(Path(seconds))
+    elif target == "--rotate":
+        rotate(*sys.argv[2:])
     else:
-        arguments = [sys.argv[0], f"-max_total_time={seconds}", "-rss_limit_mb=2048", "-timeout=10"]
-        parser = find(target)
-        atheris.Setup([*arguments, "-max_len=65536", *more], parser)
-        atheris.Fuzz()
+        found = load(target)
+        if target not in found:
+            sys.exit(f"targets: {' '.join(found)}")
+        fuzz(found[target], float(seconds), *more)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def _rar5_block(kind: int, flags: int, fields: bytes) -> bytes:
 def rar5(name: str, content: bytes) -> bytes:
     sizes = _vint(4) + _vint(len(content)) + _vint(0o100644)
     file = sizes + struct.pack("<L", zlib.crc32(content)) + _vint(0) + _vint(1) + _vint(len(name))
-    with_data = _vint(len(content)) + file + name.encode()
+    with_data = _vint(len(content)) + file + name.encode(errors="surrogateescape")
     head = _rar5_block(1, 0, b"\0") + _rar5_block(2, 2, with_data)
     return b"Rar!\x1a\7\1\0" + head + content + _rar5_block(5, 0, b"\0")
 

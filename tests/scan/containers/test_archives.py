@@ -1,3 +1,6 @@
+import base64
+import ctypes
+import errno
 import gzip
 from collections.abc import Callable
 
@@ -155,3 +158,26 @@ def test_after_a_fatal_error_nothing_more_is_asked_of_the_library(unpack: Unpack
     whole = archives.cab("eicar.com", EICAR * 20, packed=False)
     found = unpack(whole[:54] + whole[56:])
     assert any(isinstance(one, Shut) for one in found)
+
+
+NAMELESS = base64.b64decode(
+    b"UmFyIRoHAQA9PN7lAgEA/yAgRD76VwICAwsAICAggCIACf8gICD///8gICAgICAgICAgICAgU4Aq9AMC5yIDEIEg"
+    b"ICAgAAEgICAggcsQICAgICAgICAgICAgICAgICCsj0qhAwEFAiAgASBTgCr0AwLnIgMgICAg/wMBBiAgIP///yAg"
+    b"IIHLECAv4SAg7Ozs7Oz/ICAgICAgICAg"
+)
+"""RAR 5 with a member whose name no charset has; found by fuzzing."""
+
+
+@needs_libarchive
+def test_a_name_that_cannot_be_said_after_memory_was_missing_does_not_end_the_process(
+    unpack: Unpack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libarchive ends a process that asks for such a name while ``errno`` is ENOMEM from before."""
+    read = libarchive._Reader._name
+
+    def after_a_failure(self: libarchive._Reader, entry: ctypes.c_void_p) -> str:
+        ctypes.set_errno(errno.ENOMEM)
+        return read(self, entry)
+
+    monkeypatch.setattr(libarchive._Reader, "_name", after_a_failure)
+    assert any(isinstance(one, Shut) for one in unpack(NAMELESS))

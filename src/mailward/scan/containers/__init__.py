@@ -39,9 +39,10 @@ from mailward.scan.containers import (
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
-from mailward.scan.contents import Contents
+from mailward.scan.contents import Contents, Shut
 from mailward.scan.documents import readers
 from mailward.scan.mime import inline
+from mailward.scan.verdict import Reason
 
 Reader = Callable[[bytes, str, Budget], Contents]
 """The content, the container's own name, the budget. Raises Spent while it is iterated, and nothing
@@ -54,6 +55,22 @@ Format = tuple[bytes, str, Reader]
 
 def _libarchive(magic: bytes, kind: libarchive.Kind) -> Format:
     return magic, kind.what, partial(libarchive.read, kind)
+
+
+def _never_silent(empty_bytes: int, magic: bytes, what: str, read: Reader) -> Format:
+    """Of archives that nobody makes without a file: the smallest may be so large (S11)."""
+
+    def reading(data: bytes, name: str, budget: Budget) -> Contents:
+        folders_before = budget.parts
+        contents = read(data, name, budget)
+        first = next(contents, None)
+        if first is not None:
+            yield first
+            yield from contents
+        elif budget.parts == folders_before and len(data) > empty_bytes:
+            yield Shut(Reason.MALFORMED, f"{what}: nothing in it can be read")
+
+    return magic, what, reading
 
 
 _AT_START: tuple[Format, ...] = (
@@ -69,18 +86,20 @@ _AT_START: tuple[Format, ...] = (
     _libarchive(rb"!<arch>\n", libarchive.AR),
     _libarchive(rb"\xed\xab\xee\xdb", libarchive.RPM),
     _libarchive(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", libarchive.LZ4),
-    (ace.STARTS, "ACE archive", ace.read),
-    (alzip.ALZ_STARTS, "ALZ archive", alzip.read_alz),
-    (alzip.EGG_STARTS, "EGG archive", alzip.read_egg),
+    _never_silent(0, ace.STARTS, "ACE archive", ace.read),
+    _never_silent(64, alzip.ALZ_STARTS, "ALZ archive", alzip.read_alz),
+    _never_silent(64, alzip.EGG_STARTS, "EGG archive", alzip.read_egg),
     (arj.STARTS, "ARJ archive", arj.read),
     (chm.STARTS, "compiled HTML help", chm.read),
-    (installshield_cabinet.STARTS, "InstallShield cabinet", installshield_cabinet.read),
+    _never_silent(
+        0, installshield_cabinet.STARTS, "InstallShield cabinet", installshield_cabinet.read
+    ),
     (lzop.STARTS, "lzop'ed file", lzop.read),
     (lzw.STARTS, "compress'ed file (.Z)", lzw.read),
     (lz_expand.STARTS, "file of COMPRESS.EXE", lz_expand.read),
     (shortcut.STARTS, "Windows shortcut", shortcut.read),
-    (zoo.STARTS, "ZOO archive", zoo.read),
-    (sis.STARTS, "Symbian package (SIS)", sis.read),
+    _never_silent(128, zoo.STARTS, "ZOO archive", zoo.read),
+    _never_silent(0, sis.STARTS, "Symbian package (SIS)", sis.read),
     (onenote.STARTS, "OneNote section", onenote.read),
     (zisofs.STARTS, "compressed file of an ISO 9660 image", zisofs.read),
     (wim.STARTS, "Windows image", wim.read),

@@ -34,10 +34,13 @@ class _DamagedError(Exception):
 
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The files. Raises only Spent."""
+    content_at = 0
     try:
         content_at = struct.unpack_from("<Q", data, _SECTIONS_AT + 32)[0]
         entries = list(_directory(data, budget))
     except (struct.error, IndexError, _DamagedError):
+        entries = []
+    if not entries:
         yield Shut(Reason.MALFORMED, "compiled HTML help: its directory is damaged")
         return
     streams = {name: (at, size) for name, section, at, size in entries if not section}

@@ -17,6 +17,7 @@ from mailward.scan.verdict import Reason
 _SUPER_AT, _SUPER_BYTES = 1024, 1024
 _MAGIC = 0xEF53
 _ROOT, _FIRST_INODE = 2, 11
+_DAMAGED = -1
 _IN_JOURNAL, _META_GROUPS, _64_BITS = 0x04, 0x10, 0x80
 _ENCRYPTED, _EXTENTS, _INLINE = 0x800, 0x80000, 0x10000000
 _KIND, _FOLDER, _FILE, _LINK = 0xF000, 0x4000, 0x8000, 0xA000
@@ -85,6 +86,9 @@ def read(source: Source, label: str, budget: Budget) -> Contents:
             yield _why_not(folder, above.rstrip("/"), label)
         for name, inner in _entries(listing):
             budget.check_time()
+            if inner == _DAMAGED:
+                why = "ext file system: a folder is damaged, what follows in it is not seen"
+                yield Shut(Reason.MALFORMED, why, above.rstrip("/"), label)
             if inner in visited or inner < _FIRST_INODE:
                 continue
             visited.add(inner)
@@ -229,10 +233,12 @@ class _FileSystem:
 
 
 def _entries(listing: bytes) -> Iterator[tuple[str, int]]:
+    """Names and inodes; at last ``_DAMAGED`` if more cannot be read."""
     at = 0
     while at + 8 <= len(listing):
         number, length, name_bytes = struct.unpack_from("<LHB", listing, at)
         if length < 8:
+            yield "", _DAMAGED
             return
         name = listing[at + 8 : at + 8 + name_bytes]
         if number and name not in (b".", b".."):

@@ -75,6 +75,8 @@ def read(source: Source, label: str, budget: Budget) -> Contents:
         yield Shut(Reason.MALFORMED, "HFS+ file system: its catalog is damaged", label=label)
         if not files:
             return
+    if not folders and not files:  # the volume itself is a folder
+        yield Shut(Reason.MALFORMED, "HFS+ file system: its catalog is empty", label=label)
     for above, name, record in files:
         budget.check_time()
         path = _path(folders, above) + name

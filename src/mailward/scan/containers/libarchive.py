@@ -13,7 +13,7 @@ import functools
 import io
 import locale
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
@@ -121,7 +121,7 @@ def read(
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     try:
-        library = ctypes.CDLL(_LIBRARY)
+        library = ctypes.CDLL(_LIBRARY, use_errno=True)
         for function, (result, arguments) in _FUNCTIONS.items():
             getattr(library, function).restype = result
             getattr(library, function).argtypes = arguments
@@ -199,7 +199,7 @@ class _Reader:
             self._budget.count_part(0)  # or millions of folders would cost nothing but time
             return True
         if kind == _LINK:
-            target = self._library.archive_entry_symlink(entry)
+            target = self._text(self._library.archive_entry_symlink, entry)
             yield Piece(target or b"", Role.MEMBER, name)
             return True
         out = io.BytesIO()
@@ -218,13 +218,20 @@ class _Reader:
         return not self._is_over
 
     def _name(self, entry: ctypes.c_void_p) -> str:
-        raw: bytes | None = self._library.archive_entry_pathname_utf8(
-            entry
-        ) or self._library.archive_entry_pathname(entry)
+        raw = self._text(self._library.archive_entry_pathname_utf8, entry)
+        raw = raw or self._text(self._library.archive_entry_pathname, entry)
         try:
             return (raw or b"").decode()
         except UnicodeDecodeError as e:
             return e.object.decode("cp437")
+
+    def _text(
+        self, ask: Callable[[ctypes.c_void_p], bytes | None], entry: ctypes.c_void_p
+    ) -> bytes | None:
+        """None if it cannot be said."""
+        # libarchive ends the process where it sees ENOMEM then, even of a call long ago (S13).
+        ctypes.set_errno(0)
+        return ask(entry)
 
     def _unpack(self, out: io.BytesIO) -> Shut | None:
         """Into ``out``; why it is not all, None if it is."""

@@ -120,6 +120,8 @@ class _Archive:
         *_, offset, size, crc = START.unpack_from(self._data)
         raw = self._data[START.size + offset : START.size + offset + size]
         if size == 0:
+            if len(self._data) > START.size:  # 7-Zip looks for another header behind it
+                raise DamagedError("it lists nothing, and something is in it")
             return Header(Streams(0, (), ()), (), ())
         if len(raw) < size or zlib.crc32(raw) != crc:
             raise DamagedError("truncated, or its header is damaged")

@@ -111,6 +111,9 @@ def read(source: Source, sector_bytes: int, budget: Budget) -> Contents:
     for number, window in enumerate(_partitions(source, sector_bytes, budget), 1):
         if not is_iso or (_known(window) is not None and not _is_iso(window)):
             yield from file_system(window, f"partition {number}", budget)
+    if not number and _known(source) is not None:  # on a virtual disk, without partitions
+        yield from file_system(source, "", budget)
+        return
     first = source.read(0, sector_bytes)
     if not number and (any(first) or len(first) < min(sector_bytes, source.size)):
         yield Shut(Reason.UNSUPPORTED, "disk image: no partition that this release can open")

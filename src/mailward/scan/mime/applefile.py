@@ -19,18 +19,23 @@ _ENTRIES_MAX = 100
 def read(data: bytes, _name: str, budget: Budget) -> Contents:
     """Raises only Spent."""
     budget.check_time()
-    entries: dict[int, bytes] = {}
+    entries: list[tuple[int, int, bytes]] = []
     count = int.from_bytes(data[_COUNT_AT:_ENTRIES_AT], "big")
     for number in range(min(count, _ENTRIES_MAX)):
         at = _ENTRIES_AT + number * _ENTRY.size
         if at + _ENTRY.size > len(data):
             break
         kind, offset, size = _ENTRY.unpack_from(data, at)
-        entries[kind] = data[offset : offset + size]
-    name = encodings.text(entries.get(_REAL_NAME, b""))
-    if entries.get(_DATA_FORK):
-        yield Piece(entries[_DATA_FORK], Role.MEMBER, name)
-    if entries.get(_RESOURCE_FORK):
-        yield Piece(entries[_RESOURCE_FORK], Role.MEMBER, f"{name or 'resource'}.rsrc")
-    if not entries:
-        yield Shut(Reason.MALFORMED, "a Macintosh file (AppleSingle) without entries")
+        entries.append((kind, size, data[offset : offset + size]))
+    names = (content for kind, _, content in entries if kind == _REAL_NAME)
+    name = encodings.text(next(names, b""))
+    forks = {_DATA_FORK: name, _RESOURCE_FORK: f"{name or 'resource'}.rsrc"}
+    for kind, size, content in entries:
+        if kind in forks and content:
+            yield Piece(content, Role.MEMBER, forks[kind])
+        if kind in forks and len(content) < size:
+            why = "a Macintosh file (AppleSingle): a fork ends behind it"
+            yield Shut(Reason.MALFORMED, why, forks[kind])
+    if not entries or len(entries) < count:
+        why = f"a Macintosh file (AppleSingle): {len(entries)} of {count} entries can be read"
+        yield Shut(Reason.MALFORMED, why)
