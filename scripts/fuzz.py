@@ -18,14 +18,16 @@ parser, to begin with; ``--keep FOLDER`` keeps what is there now, without what i
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.fuzzing import corpus, rotation, seeds
-from tests.fuzzing.seeds import Parser
+from tests.fuzzing import corpus, rotation
+
+Parser = Callable[[bytes], object]
 
 MODULES = ("readers", "signatures", "strangers")
 """Of ``tests/fuzzing``; imported one by one, since instrumenting takes seconds."""
@@ -61,6 +63,7 @@ def rotate(*arguments: str) -> None:
     reader.add_argument("targets", nargs="*", help="all if none is named")
     told = reader.parse_args(arguments)
     parsers = load()
+    seeds = importlib.import_module("tests.fuzzing.seeds")  # not before: it imports the parsers
     round_ = rotation.Rotation(told.corpus.resolve(), told.still or float("inf"))
 
     def one(target: str) -> None:

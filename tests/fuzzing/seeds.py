@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
 
+from mailward.scan.containers import autoit
 from tests.fuzzing import corpus
+from tests.scan.containers import installers, test_apfs, test_file_systems, test_virtual_disk
 
 PROJECT = Path(__file__).parent.parent.parent
 DATA = PROJECT.parent / "shared" / "data"
@@ -31,7 +33,7 @@ _TRIED = 20
 
 Parser = Callable[[bytes], object]
 
-_STARTS: dict[str, tuple[tuple[int, bytes], ...]] = {
+STARTS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "7z": ((0, b"7z\xbc\xaf\x27\x1c"),),
     "Z": ((0, b"\x1f\x9d"),),
     "ace": ((7, b"**ACE**"),),
@@ -107,7 +109,7 @@ _MAIL = (
     "mail/mime4j/**/*.msg",
     "mail/stalwart/**/*",
 )
-_LISTS: dict[str, tuple[str, ...]] = {
+LISTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("message", "mailbox", "header", "encodings", "files-in-text", "passwords", "strip",
          "header-fields", "smtp-data", "everything"),
@@ -120,7 +122,7 @@ _LISTS: dict[str, tuple[str, ...]] = {
     "feed-hashes": ("definitions/hashes/**/*",),
     "feed-clamav": ("definitions/clamav/**/*.ndb", "definitions/clamav/**/*.ldb"),
 }  # fmt: skip
-_LINES: dict[str, tuple[str, ...]] = {
+LINES: dict[str, tuple[str, ...]] = {
     "signature.ndb": ("definitions/clamav/*.ndb",),
     "signature.ndu": ("definitions/clamav/*.ndb",),
     "signature.ldb": ("definitions/clamav/*.ldb",),
@@ -134,24 +136,41 @@ _LINES: dict[str, tuple[str, ...]] = {
 
 
 def of(target: str) -> Iterator[bytes]:
-    """To begin with: at most ``MAX_SEEDS`` real ones, and all that are kept."""
+    """To begin with: all that are kept, what tests build, and at most ``MAX_SEEDS`` real ones."""
     yield from corpus.inputs(target)
+    yield from (data[_FRONTS.get(target, 0) :] for data in _built(target))
     yield from islice(_real(target), MAX_SEEDS)
 
 
+def _built(target: str) -> Iterator[bytes]:
+    """Of which there are no small real ones."""
+    if target in ("exfat", "ext", "hfs", "squashfs"):
+        yield getattr(test_file_systems, target)()
+    elif target == "apfs":
+        yield test_apfs.apfs().rstrip(b"\0")
+    elif target in ("vdi", "vmdk"):
+        yield getattr(test_virtual_disk, target)(test_virtual_disk.IMAGE)
+    elif target == "qcow":
+        for packing in ("", "deflate", "zstd"):
+            yield test_virtual_disk.qcow2(test_virtual_disk.IMAGE, packing)
+    elif target == "autoit":
+        made = installers.autoit({">AUTOIT SCRIPT<": b"; a\r\n", "a.com": bytes(100)})
+        yield made[made.index(autoit.MAGIC) :]
+
+
 def _real(target: str) -> Iterator[bytes]:
-    if target in _LISTS:
-        paths = (path for pattern in _LISTS[target] for path in sorted(DATA.glob(pattern)))
+    if target in LISTS:
+        paths = (path for pattern in LISTS[target] for path in sorted(DATA.glob(pattern)))
         files = [path for path in paths if path.is_file() and path.stat().st_size <= MAX_TEXT_BYTES]
         for path in files[:: max(1, len(files) // MAX_SEEDS)]:
             yield path.read_bytes()
-    for pattern in _LINES.get(target, ()):
+    for pattern in LINES.get(target, ()):
         for path in sorted(DATA.glob(pattern)):
             lines = path.read_bytes().splitlines()
             for line in lines[:: max(1, len(lines) // _LINES_OF_A_FILE)]:
                 yield line + b"\n" + bytes(range(64))
-    for data in _files() if target in _STARTS else ():
-        if any(data[at : at + len(magic)] == magic for at, magic in _STARTS[target]):
+    for data in _files() if target in STARTS else ():
+        if any(data[at : at + len(magic)] == magic for at, magic in STARTS[target]):
             yield data[_FRONTS.get(target, 0) :][:MAX_BYTES]
 
 
