@@ -10,7 +10,7 @@ import pcre2
 from mailward.scan.engine import Hit, ScanTimeoutError
 from mailward.scan.signatures import expression as logic
 from mailward.scan.signatures.errors import UnsupportedError
-from mailward.scan.signatures.filetype import OFFICE_ZIP, ZIP
+from mailward.scan.signatures.filetype import ANY_TYPE, OFFICE_ZIP, ZIP
 from mailward.scan.signatures.matcher import PLACES_MAX, Matcher
 from mailward.scan.signatures.offsets import ANYWHERE, Base
 from mailward.scan.signatures.signature import (
@@ -315,14 +315,23 @@ def number_at(digits: bytes, compare: Compare) -> int | None:
 
 
 def _lies_in(types: Sequence[str], containers: Sequence[str]) -> bool:
-    """Whether the nearest containers are of these types, the nearest last."""
-    if len(types) > len(containers):
+    """Whether the nearest containers are of these types, the nearest last.
+
+    As clamscan 1.4.6 has it, ``CL_TYPE_ANY`` stands for none of them and only asks for one more,
+    and what lies in an Office document may lie in a zip in it, too.
+    """
+    layers = len(containers) + sum(there.startswith(OFFICE_ZIP) for there in containers)
+    if len(types) > layers:
         return False
-    pairs = zip(types, containers[-len(types) :], strict=True)
-    return all(
-        wanted in ("CL_TYPE_ANY", there) or (wanted == ZIP and there.startswith(OFFICE_ZIP))
-        for wanted, there in pairs
-    )
+    wanted = [one for one in types if one != ANY_TYPE]
+    for there in reversed(containers):
+        if wanted and wanted[-1] == ZIP and there.startswith(OFFICE_ZIP):
+            wanted.pop()
+        if not wanted:
+            break
+        if wanted.pop() != there:
+            return False
+    return not wanted
 
 
 def _holds_at(data: bytes, start: int, compare: Compare) -> bool:

@@ -81,6 +81,8 @@ MAIL = "CL_TYPE_MAIL"
 HTML = "CL_TYPE_HTML"
 HTML_UTF16 = "CL_TYPE_HTML_UTF16"
 OLD_TAR = "CL_TYPE_OLD_TAR"
+ANY_TYPE = "CL_TYPE_ANY"
+"""In signatures only."""
 ZIP = "CL_TYPE_ZIP"
 OFFICE_ZIP = "CL_TYPE_OOXML_"
 """What the types of zips that are Office documents begin with. For what lies in them, ClamAV takes

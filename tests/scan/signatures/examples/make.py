@@ -1,17 +1,15 @@
 """A file that a signature must match, and files that it just does not.
 
 Made from the signature: each pattern's bytes where its offset says, in a file of the kind that it
-is for; alternatives are chosen and gaps filled at random. What cannot be made (containers other
-than zip and mail, macros, the sizes of whole discs) raises ImpossibleError.
+is for; alternatives are chosen and gaps filled at random. What cannot be made (other containers
+than ``wrapping`` knows, macros, the sizes of whole discs) raises ImpossibleError.
 """
 
+import contextlib
 import random
-import zipfile
-from base64 import encodebytes
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 
 from mailward.scan.signatures import expression as logic
 from mailward.scan.signatures.filetype import Target
@@ -24,10 +22,12 @@ from mailward.scan.signatures.pattern import (
     Literal,
     Masked,
     Pattern,
+    Segment,
     Skip,
 )
-from mailward.scan.signatures.signature import Body, Compare, Range, Regex, Signature
+from mailward.scan.signatures.signature import Body, Compare, Range, Regex, Signature, Subsignature
 from tests.scan.signatures.examples import programs, regex_example
+from tests.scan.signatures.examples.wrapping import WRAPPERS
 
 FILE_MAX_BYTES = 1 << 20
 _ENTRY = 0x1800
@@ -48,7 +48,9 @@ _BEGINNINGS = {
     Target.INTERNAL: b'{\n  "Magic":"CLAMJSONv0"',
 }
 _TEXTUAL = frozenset({Target.HTML, Target.MAIL, Target.TEXT})
-_CONTAINERS = frozenset({"", "CL_TYPE_ZIP", "CL_TYPE_MAIL"})
+_REPEATS_MAX = 1500
+"""Of one subsignature in a file: public ones count to a thousand."""
+_ANY = "CL_TYPE_ANY"
 
 
 class ImpossibleError(ValueError):
@@ -61,7 +63,9 @@ class Example:
 
     data: bytes
     kind: str
-    """``match``, or what is wrong with it: ``byte``, ``gap``, ``offset``, ``missing``."""
+    """``match``, or what is wrong with it: ``byte``, ``gap``, ``offset``, ``missing``, ``more``
+    (than are counted), ``size``, ``number`` (compared), ``text`` (of a regular expression),
+    ``sections``, ``container``. Some of these match all the same."""
 
 
 @dataclass
@@ -74,8 +78,7 @@ class _Plan:
 
 def examples(signature: Signature, random_: random.Random) -> Iterator[Example]:
     """A file that ``signature`` must match, then near misses of it. Raises ImpossibleError."""
-    if signature.container not in _CONTAINERS or signature.intermediates:
-        raise ImpossibleError("it must lie in a container that is not made here")
+    layers = _layers(signature)
     wanted = _satisfied(signature.expression, random_)
     for index, subsignature in enumerate(signature.subsignatures):
         if isinstance(subsignature, Regex) and wanted[index]:
@@ -83,20 +86,88 @@ def examples(signature: Signature, random_: random.Random) -> Iterator[Example]:
                 wanted[trigger] = max(wanted[trigger], count)
         if isinstance(subsignature, Compare) and wanted[index]:
             wanted[subsignature.trigger] = max(wanted[subsignature.trigger], 1)
-    yield Example(_file(signature, wanted, random_), "match")
+    plain = _file(signature, wanted, random_)
+    yield Example(_wrapped(plain, layers), "match")
+    if layers:
+        yield Example(
+            _wrapped(plain, [random_.choice(sorted(WRAPPERS)), *layers[:-1]]), "container"
+        )
+    for example in _others(signature, wanted, random_):
+        yield replace(example, data=_wrapped(example.data, layers))
+
+
+def _others(
+    signature: Signature, wanted: Counter[int], random_: random.Random
+) -> Iterator[Example]:
+    """Near misses, not yet in their container."""
+    yield from _of_attributes(signature, wanted, random_)
+    for index, subsignature in enumerate(signature.subsignatures):
+        if isinstance(subsignature, Compare) and wanted[index]:
+            yield Example(_with(signature, index, _off(subsignature), wanted, random_), "number")
+        if isinstance(subsignature, Regex) and wanted[index]:
+            text = regex_example.example(subsignature.source, subsignature.flags, random_)
+            altered = Pattern((Segment((Literal(_other_byte(text, random_)),)),))
+            other = Body((altered,), subsignature.offset)
+            yield Example(_with(signature, index, other, wanted, random_), "text")
     bodies = [i for i in sorted(wanted) if wanted[i] and _body(signature, i) is not None]
     if not bodies:
         return
     spoiled = random_.choice(bodies)
     body = _body(signature, spoiled)
     for kind, changed in _near_misses(body, random_) if body else ():
-        subsignatures = list(signature.subsignatures)
-        subsignatures[spoiled] = changed
-        near = replace(signature, subsignatures=tuple(subsignatures))
-        yield Example(_file(near, wanted, random_), kind)
-    fewer = Counter(wanted)
+        yield Example(_with(signature, spoiled, changed, wanted, random_), kind)
+    fewer, more = Counter(wanted), Counter(wanted)
     fewer[spoiled] -= 1
     yield Example(_file(signature, fewer, random_), "missing")
+    counted = [i for i in bodies if _is_counted(signature.expression, i)]
+    if counted:
+        more[random_.choice(counted)] += 1
+        yield Example(_file(signature, more, random_), "more")
+
+
+def _of_attributes(
+    signature: Signature, wanted: Counter[int], random_: random.Random
+) -> Iterator[Example]:
+    """Of another size, or with another number of sections, than is asked for."""
+    size, sections = signature.file_size, signature.sections
+    for other in (size.least - 1, size.most + 1) if size is not None else ():
+        if 0 < other < FILE_MAX_BYTES:
+            near = replace(signature, file_size=Range(other, other))
+            with contextlib.suppress(ImpossibleError):
+                yield Example(_file(near, wanted, random_), "size")
+    for other in (sections.least - 1, sections.most + 1) if sections is not None else ():
+        near = replace(signature, sections=Range(other, other))
+        with contextlib.suppress(ImpossibleError):
+            yield Example(_file(near, wanted, random_), "sections")
+
+
+def _with(
+    signature: Signature,
+    index: int,
+    other: Subsignature,
+    wanted: Counter[int],
+    random_: random.Random,
+) -> bytes:
+    """A file for the signature with another subsignature in one's place."""
+    subsignatures = list(signature.subsignatures)
+    subsignatures[index] = other
+    return _file(replace(signature, subsignatures=tuple(subsignatures)), wanted, random_)
+
+
+def _off(compare: Compare) -> Compare:
+    """The next number that is wrong."""
+    sign, bound = compare.comparisons[0]
+    wrong = {"=": bound + 1, ">": bound, "<": bound}[sign]
+    return replace(compare, comparisons=(("=", wrong),))
+
+
+def _is_counted(expression: logic.Expression, index: int) -> bool:
+    match expression:
+        case logic.Counted(inner):
+            return index in logic.indices(inner)
+        case logic.Both(left, right) | logic.Either(left, right):
+            return _is_counted(left, index) or _is_counted(right, index)
+    return False
 
 
 def _body(signature: Signature, index: int) -> Body | None:
@@ -216,7 +287,7 @@ def _pieces(
 ) -> _Plan:
     plan = _Plan()
     for index, subsignature in enumerate(signature.subsignatures):
-        for _ in range(min(wanted[index], 100)):
+        for _ in range(min(wanted[index], _REPEATS_MAX)):
             match subsignature:
                 case Body(patterns, offset):
                     piece = render(random_.choice(patterns), random_, textual=textual)
@@ -291,7 +362,7 @@ def _file(signature: Signature, wanted: Counter[int], random_: random.Random) ->
         made[at : at + len(piece)] = piece
     if len(made) not in size:
         raise ImpossibleError("a file of another size than can be made")
-    return _wrapped(bytes(made), signature.container)
+    return bytes(made)
 
 
 def _base(
@@ -332,16 +403,25 @@ def _place(offset: Offset, entry: int, sections: list[int]) -> int:
     raise ImpossibleError("a place that such a file has not")
 
 
-def _wrapped(data: bytes, container: str) -> bytes:
-    if container == "CL_TYPE_ZIP":
-        buffer = BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(zipfile.ZipInfo("example.bin"), data)
-        return buffer.getvalue()
-    if container == "CL_TYPE_MAIL":
-        return (
-            b"From: a@example.com\nTo: b@example.com\nSubject: x\nMIME-Version: 1.0\n"
-            b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n"
-            b"Content-Disposition: attachment; filename=example.bin\n\n" + encodebytes(data)
-        )
+# --- containers -----------------------------------------------------------------------------------
+
+
+def _layers(signature: Signature) -> list[str]:
+    """What the file must lie in, the nearest last. Raises ImpossibleError."""
+    layers = [one for one in signature.intermediates if one != _ANY]
+    # Any other container is as good as what is not named, and further out.
+    layers = ["CL_TYPE_GZ"] * (len(signature.intermediates) - len(layers)) + layers
+    if signature.container and (signature.container != _ANY or layers):
+        if not layers:
+            layers = [signature.container]
+        elif layers[-1] != signature.container:
+            raise ImpossibleError("it must lie in two containers at once")
+    if not set(layers) <= set(WRAPPERS):
+        raise ImpossibleError("it must lie in a container that is not made here")
+    return layers
+
+
+def _wrapped(data: bytes, layers: Sequence[str]) -> bytes:
+    for layer in reversed(layers):
+        data = WRAPPERS[layer](data)
     return data

@@ -6,8 +6,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import pcre2
+
+from mailward.scan.signatures.evaluation import compile_regex
+from mailward.scan.signatures.expression import Leaf
+from mailward.scan.signatures.signature import Regex
+
 _REPEATS_MAX = 3
 """More than an expression asks for."""
+_TRIES = 20
+"""Where an expression looks around: what it must see, or must not, is left to chance."""
+_NAMED = re.compile(r"\(\?<(?=[A-Za-z_])")
 
 
 class NoExampleError(ValueError):
@@ -21,11 +30,20 @@ def example(source: str, flags: str, random_: random.Random) -> bytes:
             warnings.simplefilter("ignore")
             # The only way to get at what Python's own compiler makes of an expression.
             parsed = re._parser.parse(  # type: ignore[attr-defined]
-                source, re.IGNORECASE if "i" in flags else 0
+                _NAMED.sub("(?P<", source), _flags(flags)
             )
-        return _sequence(parsed, random_, {}).encode("latin-1")
-    except (re.error, UnicodeEncodeError, RecursionError, OverflowError) as error:
+        compiled = compile_regex(Regex(Leaf(0), source, flags.replace("A", "")), jit=False)
+        for _ in range(_TRIES):
+            made = _sequence(parsed, random_, {}).encode("latin-1")
+            if made and compiled.search(made) is not None:
+                return made
+    except (re.error, ValueError, RecursionError, OverflowError, pcre2.LibraryError) as error:
         raise NoExampleError(str(error)) from None
+    raise NoExampleError("an expression that looks around")
+
+
+def _flags(flags: str) -> int:
+    return (re.IGNORECASE if "i" in flags else 0) | (re.VERBOSE if "x" in flags else 0)
 
 
 def _sequence(items: Any, random_: random.Random, groups: dict[int, str]) -> str:
@@ -59,8 +77,10 @@ def _item(op: str, value: Any, random_: random.Random, groups: dict[int, str]) -
             return "".join(_sequence(inner, random_, groups) for _ in range(count))
         case "GROUPREF":
             return groups.get(value, "")
-        case "AT":
+        case "AT" | "ASSERT_NOT":
             return ""
+        case "ASSERT":
+            return _sequence(value[1], random_, groups) if random_.random() < 0.5 else ""
     raise NoExampleError(f"an expression with {op}")
 
 
