@@ -82,8 +82,13 @@ Reader = Callable[[bytes, str, Budget], Contents]
 SETTINGS = ScanSettings(max_part_bytes=1 << 20, max_total_bytes=1 << 22, max_parts=200)
 
 
+_EMULATION_S = 0.05
+"""Of what a message may have six seconds for: what takes as long shows nothing new."""
+
+
 def _budget() -> Budget:
     budget = Budget(SETTINGS)
+    budget.emulation_left_s = _EMULATION_S
     budget.begin(1 << 16)
     return budget
 
@@ -210,13 +215,11 @@ def _ace(method: int) -> Parser:
 
 
 def _program(data: bytes, _name: str, budget: Budget) -> Contents:
-    budget.emulation_left_s = 0.3
     return read_program(data, budget)
 
 
 def _packed_code(data: bytes, _name: str, budget: Budget) -> Contents:
     """What a packed program begins with, to be run for a moment."""
-    budget.emulation_left_s = 0.3
     return read_program(stubs.program(data[:0x1000]), budget)
 
 
