@@ -260,6 +260,21 @@ def test_killed_at_any_instant_the_link_leads_to_a_whole_export(
     assert not [p for p in link.parent.iterdir() if p.name.startswith(".tmp-")]
 
 
+@pytest.mark.usefixtures("no_checkers")
+def test_what_a_killed_process_left_beside_the_exports_is_gone_after_the_next_look(
+    store: Store, sharing: Sharing
+) -> None:
+    activate(store, V1)
+    link = _add(sharing, ProductKind.CLAMD)
+    export = link.resolve()
+    (link.parent / ".tmp-link").symlink_to(export)
+    (link.parent / ".tmp-folder").mkdir()
+    (link.parent / ".tmp-folder" / "half").touch()
+    assert sharing.bring_all_up()["clamd"].standing is Standing.CURRENT
+    assert sorted(p.name for p in link.parent.iterdir()) == sorted([link.name, export.name])
+    assert _read(link)
+
+
 # --- what is ignored ------------------------------------------------------------------------------
 
 

@@ -160,9 +160,6 @@ class Sharing:
     def _make(self, product: Product, content: Content, folder: Path) -> checkers.Checked:
         """Write beside, prove, and give it its name."""
         durable.make_folder(folder.parent)
-        for leftover in folder.parent.iterdir():
-            if durable.is_temporary(leftover):
-                _remove(leftover)
         unfinished = durable.temporary_beside(folder)
         unfinished.mkdir(mode=0o755)
         try:
@@ -227,6 +224,9 @@ class Sharing:
         others = [export for export in self._exports(product) if export != wanted]
         for export in others[KEPT_EXPORTS - 1 :]:
             _remove(self.products.exports / product.name / export)
+        for path in (self.products.exports / product.name).iterdir():
+            if durable.is_temporary(path):  # of a process that was killed: we have the lock
+                _remove(path)
 
 
 def drop_exports_of(store: Store, name: str) -> None:
@@ -295,7 +295,10 @@ def _run(command: tuple[str, ...], export: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _log(product: Product, state: ProductState) -> None:

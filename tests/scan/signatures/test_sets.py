@@ -177,12 +177,14 @@ def test_a_signature_for_a_container_looks_into_that_one_only(tmp_path: Path) ->
         tmp_path,
         ldb="In.Zip;Engine:51-255,Container:CL_TYPE_ZIP,Target:0;0;626164\n"
         "Alone;Engine:51-255,Container:CL_TYPE_ANY,Target:0;0;626164\n"
-        "Deep;Engine:51-255,Intermediates:CL_TYPE_MAIL>CL_TYPE_ANY,Target:0;0;626164\n",
+        "Deep;Engine:51-255,Intermediates:CL_TYPE_MAIL>CL_TYPE_ZIP,Target:0;0;626164\n"
+        "One.More;Engine:51-255,Intermediates:CL_TYPE_ANY>CL_TYPE_ZIP,Target:0;0;626164\n"
+        "Not.Zip;Engine:51-255,Intermediates:CL_TYPE_MAIL>CL_TYPE_ANY,Target:0;0;626164\n",
     )
     mail = Part("m", b"From: x\n\n", Role.MESSAGE)
     archive = Part("m/a", b"PK\x03\x04", Role.ATTACHMENT, parent=mail)
     assert found(detector, b"bad") == {"Alone"}
-    assert found(detector, b"bad", parent=archive) == {"In.Zip", "Deep"}
+    assert found(detector, b"bad", parent=archive) == {"In.Zip", "Deep", "One.More"}
     assert found(detector, b"bad", parent=mail) == set()
 
 
