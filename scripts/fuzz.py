@@ -32,12 +32,15 @@ Parser = Callable[[bytes], object]
 MODULES = ("readers", "signatures", "strangers")
 """Of ``tests/fuzzing``; imported one by one, since instrumenting takes seconds."""
 
+LIBRARIES = ("aiosmtpd.proxy_protocol", "tuf.api")
+"""Whose code our parsers are: without seeing it, fuzzing is blind there."""
+
 
 def load(target: str = "") -> dict[str, Parser]:
     """Parsers by name: all, or until there is the one asked for."""
     found: dict[str, Parser] = {}
     for module in MODULES:
-        with atheris.instrument_imports(include=["mailward"]):
+        with atheris.instrument_imports(include=["mailward", *LIBRARIES]):
             found |= importlib.import_module(f"tests.fuzzing.{module}").PARSERS
         if module == "readers":  # the checksum takes a second when it is instrumented
             importlib.import_module("mailward.scan.containers.vhdx").crc32c = lambda _: 0
@@ -76,7 +79,8 @@ def rotate(*arguments: str) -> None:
             for number, data in enumerate(inputs):
                 (place / f"seed-{number}").write_bytes(data)
         finding = f"-artifact_prefix={round_.folder}/found/{target}-"
-        fuzz(parsers[target], told.slice, finding, f"-dict={words}", str(place))
+        parse = round_.keeping(target, parsers[target])
+        fuzz(parse, told.slice, finding, f"-dict={words}", str(place))
 
     rotation.run(round_, told.targets or list(parsers), told.hours, told.slice, one)
     print(round_.table())

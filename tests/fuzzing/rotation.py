@@ -3,6 +3,7 @@
 What came of it is in ``rotation.json`` of the folder, so that a later one goes on where it ended.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,10 @@ GRACE_S = 120
 """Beyond its slice, until a process is ended: reading what there is counts too."""
 _POLL_S = 0.2
 
-_PROGRESS = re.compile(rb"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)/\S+", re.MULTILINE)
+_PROGRESS = re.compile(
+    rb"^#(\d+)\s+(\w+)\s+(?:cov: (\d+) ft: (\d+) )?corp: (\d+)/\S+", re.MULTILINE
+)
+"""Without coverage if no code was reached that it sees."""
 
 
 @dataclass
@@ -46,10 +50,14 @@ class Course:
         if lines:
             begun = next((line for line in lines if line[1] == b"INITED"), lines[0])
             runs, _, edges, features, inputs = lines[-1]
-            self.new_edges = int(edges) - int(begun[2])
-            self.new_features = int(features) - int(begun[3])
+            self.edges, self.features, self.inputs = (
+                int(edges or 0),
+                int(features or 0),
+                int(inputs),
+            )
+            self.new_edges = self.edges - int(begun[2] or 0)
+            self.new_features = self.features - int(begun[3] or 0)
             self.runs += int(runs)
-            self.edges, self.features, self.inputs = int(edges), int(features), int(inputs)
         self.still_s = 0 if self.new_edges else self.still_s + seconds
 
 
@@ -83,6 +91,19 @@ class Rotation:
             if course.still_s < self._still_s:
                 waiting.append((course.new_edges, course.new_features, -course.seconds, name))
         return max(waiting)[-1] if waiting else None
+
+    def keeping(self, target: str, parse: Callable[[bytes], object]) -> Callable[[bytes], object]:
+        """Writes what made it fail: libFuzzer does so for timeouts, and not for exceptions."""
+
+        def parse_and_keep(data: bytes) -> None:
+            try:
+                parse(data)
+            except BaseException:
+                name = f"{target}-crash-{hashlib.sha256(data).hexdigest()}"
+                (self.folder / "found" / name).write_bytes(data)
+                raise
+
+        return parse_and_keep
 
     def found(self, target: str) -> list[Path]:
         """The inputs that made it fail."""

@@ -48,6 +48,20 @@ def test_who_failed_waits_until_it_is_mended(tmp_path: Path) -> None:
     assert rotation.next(["a"]) == "a"
 
 
+def test_what_raises_is_kept_as_a_finding(tmp_path: Path) -> None:
+    rotation = Rotation(tmp_path, still_s=30)
+    with pytest.raises(ValueError, match="invalid literal"):
+        rotation.keeping("a", int)(b"none")
+    [found] = rotation.found("a")
+    assert found.read_bytes() == b"none"
+
+
+def test_runs_of_which_no_code_is_seen_are_counted() -> None:
+    made = Course()
+    made.add(10, b"#99\tDONE   corp: 1/1b lim: 4 exec/s: 9 rss: 1Mb\n")
+    assert (made.runs, made.edges, made.still_s) == (99, 0, 10)
+
+
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_slice_that_dies_costs_itself_and_a_later_rotation_goes_on(
     tmp_path: Path, dies: bool

@@ -126,3 +126,8 @@ def test_addresses_that_cannot_be_are_refused_without_their_secrets(place: str, 
 def test_a_database_without_a_suffix_needs_one() -> None:
     with pytest.raises(UsageError, match=r"`suffix` in publisher\.toml"):
         parse_spec("clamav=https://lists.example.org/latest")
+
+
+def test_a_zero_byte_in_a_place_is_refused() -> None:
+    with pytest.raises(UsageError):
+        read_spec("hashes=a\0b")

@@ -11,7 +11,7 @@ from mailward.testing import EICAR
 from tests.scan.containers.test_chm import plain
 from tests.scan.containers.test_file_systems import ext, hfs
 from tests.scan.containers.test_iso import image, record
-from tests.scan.containers.test_sevenzip import START
+from tests.scan.containers.test_sevenzip import START, archive
 from tests.scan.containers.test_virtual_disk import qcow2
 
 Unpack = Callable[..., list[Found]]
@@ -31,6 +31,8 @@ def cabinet() -> bytes:
 
 EMPTIED = {
     "7z without a header": START + bytes(24) + EICAR,
+    "7z whose header names no file": archive(b"\1\0", EICAR),
+    "chm whose files are empty": plain(b"/a.com", b""),
     "chm without chunks": over(plain(b"/a.com", EICAR), 96 + 44, bytes(4)),
     "ext, a broken root": over(ext(), 10 * 1024, struct.pack("<LH", 0, 0)),
     "ext, a broken end of the root": over(ext(), 10 * 1024 + 48, struct.pack("<LH", 12, 4)),

@@ -80,7 +80,7 @@ def read_spec(text: str) -> FeedSpec:
     if text == STARTER:
         return FeedSpec(STARTER, STARTER, "")
     found = _SPEC.fullmatch(text)
-    if found is None:
+    if found is None or "\0" in text:
         raise UsageError(
             f"feed {text!r}: write starter, or KIND=PLACE with one of the kinds"
             " clamav, hashes, yara"

@@ -75,7 +75,7 @@ def _never_silent(empty_bytes: int, magic: bytes, what: str, read: Reader) -> Fo
 
 _AT_START: tuple[Format, ...] = (
     (stream.STARTS, "compressed file", stream.read),
-    (rb"7z\xbc\xaf\x27\x1c", "7-Zip archive", sevenzip.read),
+    _never_silent(32, rb"7z\xbc\xaf\x27\x1c", "7-Zip archive", sevenzip.read),
     (rb"Rar!\x1a\x07[\0\x01]", "RAR archive", rar.read),
     _libarchive(rb"MSCF\0\0\0\0", libarchive.CAB),
     _libarchive(rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", libarchive.LHA),
@@ -90,7 +90,7 @@ _AT_START: tuple[Format, ...] = (
     _never_silent(64, alzip.ALZ_STARTS, "ALZ archive", alzip.read_alz),
     _never_silent(64, alzip.EGG_STARTS, "EGG archive", alzip.read_egg),
     (arj.STARTS, "ARJ archive", arj.read),
-    (chm.STARTS, "compiled HTML help", chm.read),
+    _never_silent(0, chm.STARTS, "compiled HTML help", chm.read),
     _never_silent(
         0, installshield_cabinet.STARTS, "InstallShield cabinet", installshield_cabinet.read
     ),

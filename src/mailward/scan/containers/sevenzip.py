@@ -138,6 +138,8 @@ class _Archive:
 
     def files(self, header: Header) -> Contents:
         """Raises Spent."""
+        if header.has_folders:
+            self._budget.count_part(0)
         names = iter(header.names)
         for name in header.empty:
             yield Piece(b"", Role.MEMBER, name)

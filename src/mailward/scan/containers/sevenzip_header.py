@@ -71,6 +71,7 @@ class Header:
     """Files without content."""
     positions: tuple[int, ...] = ()
     """Of ``names`` among all entries, folders included."""
+    has_folders: bool = False
 
 
 class Cursor:
@@ -140,6 +141,7 @@ def parse(data: bytes) -> Header | Streams:
         raise DamagedError("there is no header where it should be")
     streams = Streams(0, (), ())
     files: list[tuple[int, str, bool]] = []
+    entries = 0
     while (kind := cursor.byte()) != _END:
         if kind == _PROPERTIES:
             while cursor.byte() != _END:
@@ -149,7 +151,7 @@ def parse(data: bytes) -> Header | Streams:
         elif kind == _STREAMS:
             streams = _streams(cursor)
         elif kind == _FILES:
-            files = _files(cursor)
+            entries, files = _files(cursor)
         else:
             raise DamagedError("something else is in the header than should be")
     return Header(
@@ -157,6 +159,7 @@ def parse(data: bytes) -> Header | Streams:
         tuple(name for _, name, has in files if has),
         tuple(name for _, name, has in files if not has),
         tuple(position for position, _, has in files if has),
+        entries > len(files),
     )
 
 
@@ -281,8 +284,8 @@ def _substreams(cursor: Cursor, folders: list[Folder]) -> None:
         raise DamagedError("something else is in the header than should be")
 
 
-def _files(cursor: Cursor) -> list[tuple[int, str, bool]]:
-    """Positions, names, and whether each has content. Folders have no part of their own."""
+def _files(cursor: Cursor) -> tuple[int, list[tuple[int, str, bool]]]:
+    """How many entries, and of files their positions, names, and whether each has content."""
     count = cursor.count()
     names = [""] * count
     empty = [False] * count
@@ -298,5 +301,5 @@ def _files(cursor: Cursor) -> list[tuple[int, str, bool]]:
             names = (text + names)[:count] if len(text) >= count else text + names[len(text) :]
     is_file = iter(empty_files)
     entries = enumerate(zip(names, empty, strict=True))
-    return [(position, name, not is_empty) for position, (name, is_empty) in entries
-            if not is_empty or next(is_file, False)]  # fmt: skip
+    return count, [(position, name, not is_empty) for position, (name, is_empty) in entries
+                   if not is_empty or next(is_file, False)]  # fmt: skip
