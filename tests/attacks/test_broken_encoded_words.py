@@ -17,10 +17,20 @@ VERDICT = Verdict(risks=(Risk("Test", "fake", "message", "20261123.007"),))
 
 
 @pytest.mark.parametrize(
-    "word", [BROKEN, "=?utf-8?b?AAAAA?=", "=?none?q?a?=", "=?utf-8?b?\u00e9?=", "=?idna?q?=ff?="]
+    "word",
+    [
+        BROKEN,
+        "=?utf-8?b?AAAAA?=",
+        "=?none?q?a?=",
+        "=?utf-8?b?\u00e9?=",
+        "=?idna?q?=ff?=",
+        "=?iso-8859\udcb9?q?a?=",
+    ],
 )
 def test_an_encoded_word_that_is_none_stops_no_message(word: str) -> None:
-    content = f"Subject: {word}\r\nAuthentication-Results: {word}; spf=pass\r\n\r\n".encode()
+    content = f"Subject: {word}\r\nAuthentication-Results: {word}; spf=pass\r\n\r\n".encode(
+        errors="surrogateescape"
+    )
     assert isinstance(mail_text(content, "subject"), str)
     Mail("a@example.org", (), "", content).authentication("mx.example.org")
 

@@ -6,7 +6,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 from mailward.protect import strip
 from mailward.scan import containers, encodings, marks, message
@@ -420,7 +420,7 @@ PARSERS: dict[str, Parser] = {
     "installshield": _never_silent(0, installshield_cabinet.read, b"ISc("),
     "iso": _reader(iso.read),
     "kwaj": _never_silent(0, lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),
-    "lha": _libarchive(libarchive.LHA, b""),
+    "lha": _reader(partial(libarchive.read, libarchive.LHA)),
     "lzfse": _lzfse,
     "apfs": _reader(lambda data, name, budget: disk.read(_APFS_FRONT + data, name, budget)),
     "lnk": _reader(shortcut.read),

@@ -121,7 +121,8 @@ def _header_fields(data: bytes) -> None:
     head, rest = headers.split(data)
     assert head + rest == data
     cleaned = headers.without_ours(data)
-    assert headers.without_ours(cleaned) == cleaned
+    if b"\n" not in data.replace(b"\r\n", b""):  # other ends of lines are refused at the doors
+        assert headers.without_ours(cleaned) == cleaned
     headers.hops(data)
     headers.with_subject(data, "[tag]")
     mail = Mail("a@example.org", (), "", data)

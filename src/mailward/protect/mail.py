@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from functools import cached_property
 
@@ -76,5 +76,5 @@ def _decoded(raw: bytes) -> str:
         return text
     try:
         return str(make_header(decode_header(text)))
-    except (ValueError, LookupError, HeaderParseError):  # not what RFC 2047 says: as it stands
+    except (ValueError, LookupError, MessageError):  # not what RFC 2047 says: as it stands
         return text
