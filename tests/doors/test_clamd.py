@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mailward.doors.clamd import PRODUCT, ClamdDoor
+from mailward.doors.clamd_wire import findings
 from mailward.doors.testing import FakeScanner
 from mailward.errors import ConfigError
 from mailward.scan.part import Role
-from mailward.scan.verdict import Reason, Verdict
+from mailward.scan.verdict import Reason, Unopened, Verdict
 from mailward.settings.doors import ClamdSettings, ClamdUnscannable
 from mailward.settings.scan import ScanSettings
 from tests.doors import clamd_dialogs
@@ -279,6 +280,32 @@ async def test_what_is_unscannable_is_told_as_configured(
 ) -> None:
     await open_door(unscannable={"encrypted": told})
     assert await asked(path, b"zINSTREAM\0" + chunks(b"LOCKED")) == [heard]
+
+
+@pytest.mark.parametrize(
+    ("format_", "name"),
+    [
+        ("ZIP", "Zip"),
+        ("OOXML_WORD", "Zip"),
+        ("RAR", "RAR"),
+        ("7Z", "7Zip"),
+        ("EGG", "EGG"),
+        ("PDF", "PDF"),
+        ("MSOLE2", "Doc"),
+        ("MSEXE", "Container"),
+        ("", "Container"),
+    ],
+)
+def test_what_is_encrypted_is_named_by_what_it_is(format_: str, name: str) -> None:
+    locked = Verdict(unopened=(Unopened("a", Reason.ENCRYPTED, format=format_),))
+    assert findings(locked, ClamdUnscannable()).names == (f"Heuristics.Encrypted.{name}",)
+    assert findings(locked, ClamdUnscannable(encrypted="A*-*")).names == (f"A{name}-{name}",)
+    assert findings(locked, ClamdUnscannable(encrypted="Mine")).names == ("Mine",)
+
+
+def test_only_the_name_of_what_is_encrypted_has_a_place_for_it() -> None:
+    cut = Verdict(unopened=(Unopened("a", Reason.LIMIT),))
+    assert findings(cut, ClamdUnscannable(limit="Cut.*")).names == ("Cut.*",)
 
 
 async def test_a_file_over_the_limit_is_named_and_not_read(

@@ -1,4 +1,5 @@
 import base64
+import functools
 import gzip
 import io
 import tarfile
@@ -15,6 +16,7 @@ from mailward.scan.unpack import parts
 from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, forwarded, message, samples, zipped
+from tests.scan.containers import archives
 
 
 def unpack(
@@ -250,3 +252,28 @@ def test_pieces_in_pieces_end() -> None:
     for _ in range(40):
         inner = in_pieces(inner, [1, 2], 2)
     assert len(unpack(inner)) < 1000
+
+
+LOCKED: dict[str, archives.Builder] = {
+    "RAR": functools.partial(archives.rar5_encrypted, password="Xq7!z"),
+    "7Z": archives.seven_zip("-t7z", "-pXq7!z"),
+    "7Z, names included": archives.seven_zip("-t7z", "-pXq7!z", "-mhe=on"),
+    "TEXT_ASCII": lambda _, data: b"-----BEGIN PGP MESSAGE-----\n\n" + data,
+}
+
+
+@pytest.mark.parametrize("what", LOCKED)
+def test_what_is_encrypted_is_told_with_its_format_whatever_its_name(what: str) -> None:
+    found = unpack(message(Attachment("a.zip", LOCKED[what]("a.exe", b"content"))))
+    locked = {f.format for f in found if isinstance(f, Unopened) and f.reason is Reason.ENCRYPTED}
+    assert locked == {what.partition(",")[0]}
+
+
+def test_an_encrypted_zip_is_told_with_its_format_and_a_damaged_one_without() -> None:
+    data = next(sample.message for sample in samples() if sample.name == "encrypted archive")
+    (locked,) = (f for f in unpack(data) if isinstance(f, Unopened))
+    assert (locked.reason, locked.format) == (Reason.ENCRYPTED, "ZIP")
+    cut = message(Attachment("a.zip", zipped(PROGRAM)[:40]))
+    damaged = [f for f in unpack(cut) if isinstance(f, Unopened)]
+    assert damaged
+    assert {(f.reason, f.format) for f in damaged} == {(Reason.MALFORMED, "")}

@@ -13,7 +13,7 @@ from mailward.scan.verdict import (
 
 VERDICT = Verdict(
     risks=(Risk("Test", "fake", "message/1", "20261123.001", signatures=("fake:Test",)),),
-    unopened=(Unopened("message/2", Reason.ENCRYPTED, "locked"),),
+    unopened=(Unopened("message/2", Reason.ENCRYPTED, "locked", "ZIP"),),
     parts=3,
     set="20261123.001",
     ms=1.5,
@@ -31,6 +31,14 @@ def test_a_verdict_kept_before_there_were_ambiguities_can_be_read() -> None:
     plain = VERDICT.to_plain()
     del plain["ambiguities"]
     assert Verdict.from_plain(plain).ambiguities == ()
+
+
+def test_a_verdict_kept_before_formats_were_told_can_be_read() -> None:
+    plain = VERDICT.to_plain()
+    del plain["unopened"][0]["format"]
+    assert Verdict.from_plain(plain).unopened == (
+        Unopened("message/2", Reason.ENCRYPTED, "locked"),
+    )
 
 
 def test_a_password_of_its_own_is_no_risk_by_itself() -> None:

@@ -18,7 +18,7 @@ its replies, and END closes.
 from dataclasses import dataclass
 
 from mailward.protect.policy import printable_ascii
-from mailward.scan.verdict import Verdict
+from mailward.scan.verdict import Reason, Unopened, Verdict
 from mailward.settings.doors import ClamdUnscannable
 
 MAX_COMMAND = 4096 + 16
@@ -34,6 +34,18 @@ UNAVAILABLE = "COMMAND UNAVAILABLE"
 OK = "OK"
 ERROR = "ERROR"
 _MAX_NAME = 200
+
+_LOCKED = {
+    "ZIP": "Zip",
+    "RAR": "RAR",
+    "7Z": "7Zip",
+    "EGG": "EGG",
+    "PDF": "PDF",
+    "MSOLE2": "Doc",
+}
+"""What stands for ``*`` in the name of what is encrypted, by its type. The first five are clamd's
+(``Heuristics.Encrypted.…`` in libclamav 1.4), which names no others."""
+_LOCKED_OTHER = "Container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +179,17 @@ def findings(verdict: Verdict, unscannable: ClamdUnscannable) -> Findings:
         if told == ERROR:
             failure = failure or f"Cannot be scanned ({unopened.reason.value})."
         elif told != OK:
-            names.append(told)
+            names.append(_named(told, unopened))
     return Findings(tuple(dict.fromkeys(names)), failure)
+
+
+def _named(told: str, unopened: Unopened) -> str:
+    if unopened.reason is not Reason.ENCRYPTED:
+        return told
+    locked = unopened.format
+    if locked.startswith("OOXML_"):  # Office's own way to encrypt makes no zip of it
+        locked = "ZIP"
+    return told.replace("*", _LOCKED.get(locked, _LOCKED_OTHER))
 
 
 def _token(name: str) -> str:

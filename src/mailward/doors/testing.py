@@ -35,7 +35,11 @@ class FakeScanner:
             risks.append(Risk("Fake.Virus", "fake", "message", SET))
         if b"ODD" in data:
             risks.append(Risk("Fake.Odd", "fake", "message", SET, suspicious=True))
-        unopened = [Unopened("message/1:a.zip", Reason.ENCRYPTED)] if b"LOCKED" in data else []
+        unopened = (
+            [Unopened("message/1:a.zip", Reason.ENCRYPTED, format="ZIP")]
+            if b"LOCKED" in data
+            else []
+        )
         return Verdict(tuple(risks), tuple(unopened), parts=1, set=SET, ms=0.1)
 
     def sets(self) -> Mapping[str, int]:

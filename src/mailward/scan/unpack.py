@@ -10,6 +10,7 @@ from mailward.scan.contents import Contents, Found, Fragment, Piece, Shut, Unloc
 from mailward.scan.fragments import Fragments
 from mailward.scan.part import Part, Role
 from mailward.scan.passwords import Passwords
+from mailward.scan.signatures.filetype import identify
 from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
 
 _NAME_MAX = 120
@@ -96,7 +97,7 @@ class _Tree:
                 continue
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):
-                yield _unopened(_below(path, found), found)
+                yield _unopened(_below(path, found), found, data)
             elif isinstance(found, Fragment):
                 whole = self._fragments.add(_below(path, found), found)
                 if whole is not None:
@@ -164,5 +165,7 @@ def _printable(name: str) -> str:
     return shown if len(shown) <= _NAME_MAX else shown[: _NAME_MAX - 1] + "…"
 
 
-def _unopened(path: str, shut: Shut) -> Unopened:
-    return Unopened(path, shut.reason, shut.detail)
+def _unopened(path: str, shut: Shut, container: bytes = b"") -> Unopened:
+    locked = shut.reason is Reason.ENCRYPTED
+    format_ = identify(container).name.removeprefix("CL_TYPE_") if locked else ""
+    return Unopened(path, shut.reason, shut.detail, format_)

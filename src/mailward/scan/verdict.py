@@ -56,6 +56,9 @@ class Unopened:
     part: str
     reason: Reason
     detail: str = ""
+    format: str = ""
+    """Of what is encrypted: the container's type by its magic, as ClamAV calls it (``ZIP``, ``7Z``,
+    ``MSOLE2``); empty for other reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,8 @@ class Verdict:
                 for risk in plain["risks"]
             ),
             unopened=tuple(
-                Unopened(u["part"], Reason(u["reason"]), u["detail"]) for u in plain["unopened"]
+                Unopened(u["part"], Reason(u["reason"]), u["detail"], u.get("format", ""))
+                for u in plain["unopened"]
             ),
             parts=plain["parts"],
             files=tuple(_file(file) for file in plain.get("files", ())),

@@ -147,7 +147,10 @@ class ClamdUnscannable(Section):
     A name to be FOUND; ``ERROR``: a failure, so that mail is tried again; ``OK``: clean.
     """
 
-    encrypted: ClamdName = Field("Heuristics.Encrypted.Zip", description="it has a password")
+    encrypted: ClamdName = Field(
+        "Heuristics.Encrypted.*",
+        description="it has a password; `*` becomes Zip, RAR, 7Zip, EGG, PDF, Doc or Container",
+    )
     malformed: ClamdName = Field(
         "Heuristics.Broken.Container", description="it is not what its format says"
     )

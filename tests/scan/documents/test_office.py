@@ -145,7 +145,7 @@ def test_a_password_in_the_text_opens_the_document(scan: Scan) -> None:
 
 def test_without_its_password_a_document_stays_shut(scan: Scan) -> None:
     [shut] = [f for f in scan(locked("Xq7!z")) if isinstance(f, Unopened)]
-    assert shut.reason is Reason.ENCRYPTED
+    assert (shut.reason, shut.format) == (Reason.ENCRYPTED, "MSOLE2")
 
 
 def test_a_hash_with_a_billion_rounds_is_not_begun(scan: Scan) -> None:

@@ -210,7 +210,7 @@ def test_what_is_encrypted_with_no_password_is_opened(files: Files) -> None:
 
 def test_what_is_encrypted_with_another_is_told(scan: Scan) -> None:
     [shut] = [f for f in scan(encrypted(b"Xq7!z", PROGRAM)) if isinstance(f, Unopened)]
-    assert shut.reason is Reason.ENCRYPTED
+    assert (shut.reason, shut.format) == (Reason.ENCRYPTED, "PDF")
 
 
 def test_a_short_key_for_a_cipher_that_has_none_is_survived() -> None:
