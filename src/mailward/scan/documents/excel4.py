@@ -5,7 +5,8 @@ Formulas are written as they are computed, operands first: rules see function na
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents, Piece, Shut
@@ -37,6 +38,18 @@ _OPERATORS = {0x03: "+", 0x04: "-", 0x05: "*", 0x06: "/", 0x08: "&"}
 _AUTO_NAME = re.compile(rb"[\x01-\x0d]\Z")
 
 
+class Dialect(NamedTuple):
+    """How a kind of workbook writes what its formulas are made of."""
+
+    fixed: Mapping[int, int]
+    """Bytes behind a token."""
+    cell: struct.Struct
+    columns: int
+    """Bits of a column."""
+    text: Callable[[bytes, int], tuple[str, int]]
+    """A text, and where it ends."""
+
+
 def read(workbook: bytes, budget: Budget) -> Contents:
     """The macro sheets as one text; that it is encrypted, if it is. Raises only Spent."""
     lines: list[str] = []
@@ -55,8 +68,8 @@ def read(workbook: bytes, budget: Budget) -> Contents:
         elif kind == _FORMULA and in_macro_sheet and len(value) > _FORMULA_AT + 2:
             size = int.from_bytes(value[_FORMULA_AT : _FORMULA_AT + 2], "little")
             row, column = struct.unpack_from("<HH", value)
-            formula = _formula(value[_FORMULA_AT + 2 : _FORMULA_AT + 2 + size])
-            lines.append(f"R{row + 1}C{column + 1}={formula}")
+            tokens = value[_FORMULA_AT + 2 : _FORMULA_AT + 2 + size]
+            lines.append(f"R{row + 1}C{column + 1}={formula(tokens, BINARY)}")
     if lines:
         text = "\n".join(lines).encode("utf-8", "replace")
         yield Piece(text, Role.MEMBER, "macros.xlm", label="macro")
@@ -83,7 +96,7 @@ def _records(data: bytes, budget: Budget) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-def _formula(tokens: bytes) -> str:
+def formula(tokens: bytes, dialect: Dialect) -> str:
     """Operands, then what is done with them; up to the first token that is not understood."""
     out: list[str] = []
     at = 0
@@ -92,10 +105,8 @@ def _formula(tokens: bytes) -> str:
         at += 1
         token = token if token < 0x20 else token & 0x1F | 0x20
         if token == 0x17 and at + 2 <= len(tokens):
-            size, wide = tokens[at], tokens[at + 1] & 1
-            raw = tokens[at + 2 : at + 2 + size * (1 + wide)]
-            out.append(f'"{raw.decode("utf-16-le" if wide else "latin-1", "replace")}"')
-            at += 2 + size * (1 + wide)
+            text, at = dialect.text(tokens, at)
+            out.append(f'"{text}"')
         elif token == 0x19 and at + 3 <= len(tokens):  # attributes: a choice has a table
             table = int.from_bytes(tokens[at + 1 : at + 3], "little")
             at += 3 + (2 * (table + 1) if tokens[at] & 4 else 0)
@@ -111,15 +122,25 @@ def _formula(tokens: bytes) -> str:
             at += 3
         elif token in _OPERATORS:
             out.append(_OPERATORS[token])
-        elif token in _FIXED_TOKENS:
-            if token in (0x24, 0x2C) and at + 4 <= len(tokens):
-                row, column = struct.unpack_from("<HH", tokens, at)
-                out.append(f"R{row + 1}C{(column & 0xFF) + 1}")
-            at += _FIXED_TOKENS[token]
+        elif token in dialect.fixed:
+            if token in (0x24, 0x2C) and at + dialect.cell.size <= len(tokens):
+                row, column = dialect.cell.unpack_from(tokens, at)
+                out.append(f"R{row + 1}C{(column & dialect.columns) + 1}")
+            at += dialect.fixed[token]
         elif not 0x07 <= token <= 0x16:
             out.append("...")
             break
     return " ".join(out)
+
+
+def _text(tokens: bytes, at: int) -> tuple[str, int]:
+    size, wide = tokens[at], tokens[at + 1] & 1
+    end = at + 2 + size * (1 + wide)
+    return tokens[at + 2 : end].decode("utf-16-le" if wide else "latin-1", "replace"), end
+
+
+BINARY = Dialect(_FIXED_TOKENS, struct.Struct("<HH"), 0xFF, _text)
+"""MS-XLS 2.5.198."""
 
 
 def _function(number: int) -> str:

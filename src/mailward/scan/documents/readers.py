@@ -6,6 +6,7 @@ from mailward.scan.budget import Budget
 from mailward.scan.contents import Contents
 from mailward.scan.documents import (
     directory,
+    excel_binary,
     flash,
     office,
     office_xml,
@@ -27,6 +28,7 @@ AT_START: tuple[tuple[bytes, str, Reader], ...] = (
     (tnef.STARTS, "TNEF (winmail.dat)", tnef.read),
     (cms.STARTS, "S/MIME message", cms.read),
     (office_xml.ACTIVE_MIME_STARTS, "ActiveMime (editdata.mso)", office_xml.read_active_mime),
+    (excel_binary.STARTS, "sheet of a binary Excel workbook", excel_binary.read),
     (directory.STARTS, "calendar or contact", directory.read),
     (wide_text.STARTS, "text in UTF-16 or UTF-32", wide_text.read),
     (applefile.STARTS, "Macintosh file (AppleSingle)", applefile.read),
