@@ -1,8 +1,12 @@
 """Messages per second of Mailward's workers and of clamd, with the same ClamAV signatures.
 
-Both get whole messages over 4 connections, each message once, in turns within one run, on the cores
-that there are (2 is what figures are quoted for). clamd is Debian's ``clamav-daemon``, started on a
-socket in a temporary folder. Needs the collections of mail and definitions beside the project.
+Both get whole messages over 4 connections, each message once, in turns within one run, on the
+cores that there are (2 is what figures are quoted for). A turn is a third of a kind of messages:
+the turns of both alternate, and none is so short that waking up (processor frequency, caches) is
+what it measures. Beside it stands the processor time of a message, which depends less on what
+else the computer does: of workers and of the pool with what asks it for Mailward, of the daemon
+alone for clamd. clamd is Debian's ``clamav-daemon``, started on a socket in a temporary folder.
+Needs the collections of mail and definitions beside the project.
 
     python benchmarks/scan.py [--messages N] [--only mailward]
 """
@@ -39,8 +43,8 @@ from mailward.settings.scan import ScanSettings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared/data"
 CONNECTIONS = 4
-BATCH = 60
-"""Messages in a turn."""
+TURNS = 3
+"""Of each scanner for a kind of messages, alternately."""
 
 Ask = Callable[[bytes], Awaitable[bool]]
 
@@ -50,6 +54,7 @@ class Measured:
     """What one scanner did with one kind of messages."""
 
     seconds: float = 0.0
+    processor_s: float = 0.0
     latencies: list[float] = field(default_factory=list)
     infected: int = 0
 
@@ -57,7 +62,9 @@ class Measured:
         cuts = statistics.quantiles(self.latencies, n=100)
         return (
             f"{len(self.latencies) / self.seconds:8.1f}/s   p50 {cuts[49] * 1000:7.2f} ms"
-            f"   p99 {cuts[98] * 1000:8.2f} ms   {self.infected} infected"
+            f"   p99 {cuts[98] * 1000:8.2f} ms"
+            f"   processor {self.processor_s / len(self.latencies) * 1000:7.3f} ms"
+            f"   {self.infected} infected"
         )
 
 
@@ -102,8 +109,10 @@ def _with_documents(documents: Sequence[bytes], size: int, chance: random.Random
     return b"".join([*pieces, f"--{boundary}--\n".encode()])
 
 
-async def turn(ask: Ask, messages: Sequence[bytes], into: Measured) -> None:
-    """All messages over several connections at once."""
+async def turn(
+    ask: Ask, messages: Sequence[bytes], into: Measured, processes: Sequence[int] = ()
+) -> None:
+    """All messages over several connections at once; ``processes``: whose processor time counts."""
     waiting = iter(messages)
 
     async def connection() -> None:
@@ -113,9 +122,16 @@ async def turn(ask: Ask, messages: Sequence[bytes], into: Measured) -> None:
             into.infected += infected
             into.latencies.append(time.perf_counter() - began)
 
+    processor_s = sum(map(processor_time, processes))
     began = time.perf_counter()
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
     into.seconds += time.perf_counter() - began
+    into.processor_s += sum(map(processor_time, processes)) - processor_s
+
+
+def processor_time(pid: int) -> float:
+    """Seconds, of all its threads (Linux, ``clock_getcpuclockid``)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 # --- clamd ----------------------------------------------------------------------------------------
@@ -237,15 +253,17 @@ def vectorscan_alone(config: Config, messages: Sequence[bytes]) -> None:
 # --- the run --------------------------------------------------------------------------------------
 
 
-async def compare(pool: ScanPool, socket: Path | None, messages: dict[str, list[bytes]]) -> None:
-    scanners: dict[str, Ask] = {"mailward": ask_mailward(pool)}
-    if socket is not None:
-        scanners["clamd"] = ask_clamd(socket)
+async def compare(
+    pool: ScanPool, daemon: tuple[Path, int] | None, messages: dict[str, list[bytes]]
+) -> None:
+    scanners = {"mailward": (ask_mailward(pool), [*workers(), os.getpid()])}
+    if daemon is not None:
+        scanners["clamd"] = (ask_clamd(daemon[0]), [daemon[1]])
     for kind, all_of_it in messages.items():
         found = {name: Measured() for name in scanners}
-        for at in range(0, len(all_of_it), BATCH):
-            for name, ask in scanners.items():
-                await turn(ask, all_of_it[at : at + BATCH], found[name])
+        for number in range(TURNS):
+            for name, (ask, processes) in scanners.items():
+                await turn(ask, all_of_it[number::TURNS], found[name], processes)
         report(kind, [len(message) for message in all_of_it], found)
 
 
@@ -255,15 +273,18 @@ def report(kind: str, sizes: Sequence[int], scanners: dict[str, Measured]) -> No
         print(f"  {name:9}{measured.line()}")
     if "clamd" in scanners:
         ratio = scanners["clamd"].seconds / scanners["mailward"].seconds
-        print(f"  ratio    {ratio:8.1f}", flush=True)
+        processor = scanners["clamd"].processor_s / scanners["mailward"].processor_s
+        print(f"  ratio    {ratio:8.1f}     of processor time {processor:.1f}", flush=True)
 
 
-async def run(config: Config, socket: Path | None, messages: dict[str, list[bytes]]) -> None:
+async def run(
+    config: Config, daemon: tuple[Path, int] | None, messages: dict[str, list[bytes]]
+) -> None:
     limits = ScanSettings(workers=min(2, os.cpu_count() or 1))
     async with ScanPool(main.store(config), limits) as pool:
         warm = [b"Subject: warm up\n\n%d" % number for number in range(20)]
         await turn(ask_mailward(pool), warm, Measured())
-        await compare(pool, socket, messages)
+        await compare(pool, daemon, messages)
         for pid in workers():
             print(f"worker: {memory(pid)}")
     vectorscan_alone(config, messages["phishing"])
@@ -290,9 +311,9 @@ def start() -> None:
             asyncio.run(run(config, None, messages))
             return
         (work / "clamd").mkdir()
-        with clamd(definitions, work / "clamd") as (socket, pid):
-            asyncio.run(run(config, socket, messages))
-            print(f"\nclamd: {memory(pid)}")
+        with clamd(definitions, work / "clamd") as daemon:
+            asyncio.run(run(config, daemon, messages))
+            print(f"\nclamd: {memory(daemon[1])}")
 
 
 if __name__ == "__main__":
