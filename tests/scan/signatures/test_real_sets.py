@@ -28,6 +28,9 @@ def test_99_percent_of_real_signatures_can_be_used(shared: Path) -> None:
             signature = reading.body(line, tally)
             if signature is not None:
                 signatures.append(signature)
+                if not read % 32:
+                    again = reading.AGAIN[line.suffix](line.text)
+                    assert tuple(again.subsignatures) == tuple(signature.subsignatures), line
         elif line.suffix in digests.KINDS:
             try:
                 digests.read(line.text, digests.KINDS[line.suffix])

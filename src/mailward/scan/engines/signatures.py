@@ -213,7 +213,7 @@ class SignaturesDetector:
     def _read(self, place: int) -> tuple[Signature, str]:
         line = self._lines.line(place).decode("latin-1")
         suffix = SUFFIXES[line[0]]
-        return reading.BODIES[suffix](line[1:]), suffix
+        return reading.AGAIN[suffix](line[1:]), suffix
 
     def close(self) -> None:
         """Let go of the files. May be repeated."""

@@ -4,6 +4,7 @@ subsignature as far as it asks for them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import pcre2
 
@@ -11,6 +12,7 @@ from mailward.scan.engine import Hit, ScanTimeoutError
 from mailward.scan.signatures import expression as logic
 from mailward.scan.signatures.errors import UnsupportedError
 from mailward.scan.signatures.filetype import ANY_TYPE, OFFICE_ZIP, ZIP
+from mailward.scan.signatures.logical import Unread
 from mailward.scan.signatures.matcher import PLACES_MAX, Matcher
 from mailward.scan.signatures.offsets import ANYWHERE, Base
 from mailward.scan.signatures.signature import (
@@ -19,7 +21,6 @@ from mailward.scan.signatures.signature import (
     Macro,
     Regex,
     Signature,
-    Subsignature,
 )
 from mailward.scan.signatures.subject import Subject
 
@@ -130,17 +131,15 @@ class Evaluator:
         self._about = replace(signature, expression=logic.Leaf(0), subsignatures=())
         self._signature: Signature | None = signature
         self._again = again or (lambda: signature)
-        self._others = {
-            index: subsignature
-            for index, subsignature in enumerate(signature.subsignatures)
-            if not isinstance(subsignature, Body)
-        }
         self._matcher_of = matcher_of
         self.hit = hit
         self._members = members
-        ranks = [_rank(subsignature) for subsignature in signature.subsignatures]
-        self._holds = logic.compiled(logic.ordered(signature.expression, ranks.__getitem__))
+        unread = signature.subsignatures
+        ranks = unread.ranks() if isinstance(unread, Unread) else ()
+        self._holds = _holding(signature.expression, ranks)
         self._bodies: dict[int, BodyMatcher] = {}
+        self._others: dict[int, Regex | Compare | Macro] = {}
+        """Subsignatures that were asked for, by what they are."""
         self._regexes: dict[int, tuple[Callable[[logic.Count], bool], pcre2.Pattern[bytes]]] = {}
 
     def matches(self, subject: Subject) -> bool:
@@ -188,9 +187,9 @@ class Evaluator:
 
     def _count(self, index: int, subject: Subject, count: logic.Count, limit: int) -> int:
         subject.check_time()
-        match self._others.get(index):
-            case None:
-                return len(self._places(index, subject, limit))
+        if self._is_body(index):
+            return len(self._places(index, subject, limit))
+        match self._others[index]:
             case Regex() as regex:
                 return self._count_regex(index, regex, subject, count)
             case Compare() as compare:
@@ -200,16 +199,19 @@ class Evaluator:
 
     def _places(self, index: int, subject: Subject, limit: int = PLACES_MAX) -> list[int]:
         """Of a body subsignature."""
-        matcher = self._bodies.get(index) or self._matcher(index)
-        return matcher.places(subject, limit)
+        return self._bodies[index].places(subject, limit)
 
-    def _matcher(self, index: int) -> BodyMatcher:
-        if self._signature is None:
-            self._signature = self._again()
-        body = self._signature.subsignatures[index]
-        assert isinstance(body, Body)  # noqa: S101 (else it would be among the others)
-        matcher = self._bodies[index] = self._matcher_of(body)
-        return matcher
+    def _is_body(self, index: int) -> bool:
+        """Reads the subsignature if it was not asked for before."""
+        if index not in self._bodies and index not in self._others:
+            if self._signature is None:
+                self._signature = self._again()
+            subsignature = self._signature.subsignatures[index]
+            if isinstance(subsignature, Body):
+                self._bodies[index] = self._matcher_of(subsignature)
+            else:
+                self._others[index] = subsignature
+        return index in self._bodies
 
     # --- regular expressions ---
 
@@ -233,13 +235,13 @@ class Evaluator:
     # --- comparisons and macros ---
 
     def _compare(self, compare: Compare, subject: Subject) -> int:
-        if compare.trigger in self._others:
+        if not self._is_body(compare.trigger):
             return 0
         starts = (p + compare.distance for p in self._places(compare.trigger, subject))
         return sum(start >= 0 and _holds_at(subject.data, start, compare) for start in starts)
 
     def _count_macro(self, index: int, macro: Macro, subject: Subject) -> int:
-        if index - 1 in self._others:
+        if not self._is_body(index - 1):
             return 0
         starts = self._places(index - 1, subject)
         bodies = [
@@ -256,15 +258,12 @@ class Evaluator:
         )
 
 
-def _rank(subsignature: Subsignature) -> int:
-    """How long it takes to see that a subsignature does not match, roughly."""
-    if not isinstance(subsignature, Body):
-        return 1000
-    if subsignature.offset.base is not Base.ANYWHERE:
-        return 1
-    # A literal is quickly not found; several segments are often there one by one.
-    lengths = [len(pattern.segments) for pattern in subsignature.patterns]
-    return sum(4 if length == 1 else 30 * length for length in lengths)
+@lru_cache(maxsize=1024)
+def _holding(expression: logic.Expression, ranks: tuple[int, ...]) -> Callable[[logic.Count], bool]:
+    """What takes long is asked last. Families of hundreds have one expression."""
+    if ranks:
+        expression = logic.ordered(expression, ranks.__getitem__)
+    return logic.compiled(expression)
 
 
 def _search_again(

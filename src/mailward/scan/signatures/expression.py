@@ -11,6 +11,7 @@ to count. Of several signs behind a subsignature's number the last counts (``0>=
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 TEXT_MAX = 4096
 DEPTH_MAX = 32
@@ -71,6 +72,7 @@ Expression = Leaf | Both | Either | Counted
 _TOKEN = re.compile(r"([0-9]{1,6})|([&|()])|([=<>]{1,9})([0-9]{1,9})(?:,([0-9]{0,9}))?|,[0-9]{1,9}")
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Expression:
     """Read an expression. Raises ExpressionError."""
     if len(text) > TEXT_MAX:

@@ -4,7 +4,8 @@ https://docs.clamav.net/manual/Signatures/LogicalSignatures.html
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 from mailward.scan.signatures import expression, offsets, pattern
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
@@ -30,6 +31,7 @@ _TYPE = re.compile("CL_TYPE_[A-Z0-9_]{1,40}")
 _MACRO = re.compile(r"\$\{([0-9]{1,9})-([0-9]{1,9})\}([0-9]{1,3})\$")
 _COMPARE = re.compile(r"[0-9]{1,2}\(")
 _MODIFIERS = re.compile(r"(.*)::([a-zA-Z]*)", re.DOTALL)
+_FIELD = re.compile(r"(?:[^;/\\]++|\\[^;]?|/(?:[^/\\]++|\\.)*+\\?/?)*+", re.DOTALL)
 
 
 def read(line: str) -> Signature:
@@ -59,20 +61,25 @@ def read(line: str) -> Signature:
     return _signature(name, attributes, whole, subsignatures)
 
 
+def read_again(line: str) -> Signature:
+    """As ``read``, of a line that it took: each subsignature is read when it is asked for."""
+    name, block, logic, *bodies = fields(line)
+    if len(bodies) > 1 and not bodies[-1]:
+        bodies.pop()
+    return _signature(name, _attributes(block), expression.parse(logic), Unread(tuple(bodies)))
+
+
 def fields(line: str) -> Iterator[str]:
     """Cut at semicolons, but not within ``/…/``."""
-    start, within, escaped = 0, False, False
     if "/" not in line:
         yield from line.split(";")
         return
-    for at, character in enumerate(line):
-        if character == "/" and not escaped:
-            within = not within
-        elif character == ";" and not within:
-            yield line[start:at]
-            start = at + 1
-        escaped = character == "\\" and not escaped
-    yield line[start:]
+    at = 0
+    while found := _FIELD.match(line, at):
+        yield found[0]
+        if found.end() == len(line):
+            return
+        at = found.end() + 1
 
 
 # --- attributes -----------------------------------------------------------------------------------
@@ -102,7 +109,7 @@ def _signature(
     name: str,
     attributes: dict[str, str],
     whole: expression.Expression,
-    subsignatures: tuple[Subsignature, ...],
+    subsignatures: Sequence[Subsignature],
 ) -> Signature:
     target = read_target(attributes["Target"])
     if "Engine" in attributes:
@@ -153,6 +160,41 @@ def _types(text: str) -> tuple[str, ...]:
 
 
 # --- subsignatures --------------------------------------------------------------------------------
+
+
+class Unread(Sequence[Subsignature]):
+    """Subsignatures as they are written, each read when it is asked for."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, index: int) -> Subsignature: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Subsignature]: ...
+    def __getitem__(self, index: int | slice) -> Subsignature | Sequence[Subsignature]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return _subsignature(self._texts[index], index)
+
+    def ranks(self) -> tuple[int, ...]:
+        """How long it takes to see that each does not match, roughly."""
+        return tuple(map(_rank, self._texts))
+
+
+def _rank(text: str) -> int:
+    if "/" in text or "#" in text or "$" in text:
+        return 1000
+    offset, colon, rest = text.partition(":")
+    if colon and not rest.startswith(":") and offset != "*":
+        return 1
+    # A literal is quickly not found; several segments are often there one by one.
+    gaps = text.count("*", 2) + text.count("-")
+    modifiers = text.rpartition("::")[2] if "::" in text else ""
+    return (1 + ("w" in modifiers and "a" in modifiers)) * (30 * (gaps + 1) if gaps else 4)
 
 
 def _subsignature(text: str, at: int) -> Subsignature:

@@ -1,5 +1,6 @@
 """Signatures that look into files, as values; ``extended`` and ``logical`` read them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mailward.scan.signatures.expression import Expression
@@ -85,7 +86,7 @@ class Signature:
     name: str
     target: int
     expression: Expression
-    subsignatures: tuple[Subsignature, ...]
+    subsignatures: Sequence[Subsignature]
     file_size: Range | None = None
     entry_point: Range | None = None
     sections: Range | None = None
