@@ -65,9 +65,10 @@ class _Tally:
             self.sets.add(outcome.verdict.set)
 
     def sentence(self) -> str:
-        counts = ", ".join(f"{self.kinds[kind]} {kind}" for kind in VerdictKind)
+        counts = ", ".join(f"{self.kinds[kind]:,} {kind}" for kind in VerdictKind)
+        total = self.kinds.total()
         return (
-            f"{self.kinds.total()} files in {self.seconds:.1f} s: {counts}"
+            f"{total:,} {'file' if total == 1 else 'files'} in {self.seconds:.1f} s: {counts}"
             + (f"; {self.unread} could not be read" if self.unread else "")
             + (f"; definitions {', '.join(sorted(self.sets))}" if self.sets else "")
         )
