@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from html.entities import name2codepoint
 
 _VALUE = (
-    rb"(?: ?+\"[^\" ]*+(?:\"| [^ >]*+)?+"
-    rb"| ?+'[^' ]*+(?:'| [^ >]*+)?+"
+    rb"(?: ?+\"[^\" >]*+(?:\"|[ >] ?+[^ >]*+)?+"
+    rb"| ?+'[^' >]*+(?:'|[ >] ?+[^ >]*+)?+"
     rb"| ?+[^ >]*+)"
 )
 """An attribute's value, as ClamAV sees it: a quote matters only right behind ``=``, and until the
-first space; the second space ends the value."""
+first space or ``>``; the second one ends the value."""
 _REST_OF_TAG = rb"(?:[^>=]++|=" + _VALUE + rb")*+>?+"
-_TAG = re.compile(rb"(<![^>]*+>?|<" + _REST_OF_TAG + rb")")
+_TAG = re.compile(rb"(<![^>]*+>?|< ?+[^ >]*+" + _REST_OF_TAG + rb")")
 """A tag, or a comment, which ends at the first ``>``. White space is single spaces already."""
+_NAME_WITH_VALUE = re.compile(rb"\0< ?[^ =\0]*+=")
+"""In a tag's name, which goes to the first space, an equals sign means nothing to ClamAV."""
+_NAME = re.compile(rb"< ?([^ =>]*+=[^ >]*+)")
 _PLAIN_TAG = re.compile(rb"(<[^>]*+>?)")
 _QUOTED_END = re.compile(rb"= ?(?:\"[^\" >]*+|'[^' >]*+)>")
 """Where this is nowhere no value holds a ``>``: every tag is a plain one, found twice as fast."""
@@ -39,15 +42,23 @@ _ENTITY = re.compile(rb"(&(?:#(?:[xX][0-9a-fA-F]*|[0-9]*);?|[A-Za-z0-9]{1,33};))
 _ENTITY_AS_TEXT = re.compile(rb"&(?:#[xX]?[0-9a-fA-F]*|[A-Za-z0-9-]*);?")
 _NAMED = {name.encode(): code for name, code in name2codepoint.items()} | {b"apos": 0x27}
 
-_ATTRIBUTE = re.compile(rb" ?=(" + _VALUE + rb")([^ >])?")
+_ATTRIBUTE = re.compile(rb" ?=(" + _VALUE + rb")")
 _UNUSUAL = (b"'", b"&", b"= ", b" =")
+_CUT = re.compile(rb"[ >]")
+_NOTHING_MORE = (b"", b" ", b">", b"=")
+"""Behind a value that needs no space there."""
 _GLUED = re.compile(rb"\"(?<=[^= ]\")[^ >\0]")
 _GLUED_VALUE = re.compile(rb"=\"[^\" \0]*=\"(?=[^ >\0])")
-"""Each makes a tag worth a look at its attributes; few have any of it."""
-_CLOSED_AT_ONCE = re.compile(rb"(=\"[^\" \0]*\")/>(?=\0)")
-_DATA = re.compile(rb"=\"data:[^\" \0]*\"? ?")
-"""A file within an address (RFC 2397): ClamAV takes it out."""
-_QUOTED = re.compile(rb"=\"[^\" \0]*+(?:\"| [^ >\0]*+)?+ ?")
+_EMPTY_VALUE = re.compile(rb"=\"\"[^ >\0]")
+_OPEN_VALUE = re.compile(rb"=\"[^\" >\0]*(?: >|> )")
+_DATA = re.compile(rb"=[\"']?data:")
+_BY_ATTRIBUTE = (
+    *((b'"', _GLUED), (b'="', _GLUED_VALUE), (b'=""', _EMPTY_VALUE)),
+    *((b" >", _OPEN_VALUE), (b"> ", _OPEN_VALUE), (b"data:", _DATA)),
+)
+"""Each makes a tag worth a look at its attributes; few have any of it. First what is found
+fastest."""
+_QUOTED = re.compile(rb"=\"[^\" >\0]*+(?:\"|[ >] ?+[^ >\0]*+)?+ ?")
 _HIGH_IN_VALUE = re.compile(rb"([\x80-\xff]+)([\" ])")
 _PARAMETER = re.compile(rb"&[A-Za-z0-9]++(?!;)")
 _HIGH = re.compile(rb"([\x80-\xff]+)")
@@ -102,7 +113,8 @@ def normalise(data: bytes) -> Page:
     text = b" ".join(notags)
     lead = b" " if text[:1].isspace() else b""
     trail = b" " if text[-1:].isspace() or data[-1:].isspace() else b""
-    text = lead + b" ".join(text.split()) + trail
+    words = text.split()
+    text = lead + b" ".join(words) + (trail if words else b"")
     if not folded.isascii():
         text = _SPACED.sub(_joined, text)
     return Page(
@@ -132,7 +144,9 @@ def _tags(tags: list[bytes]) -> list[bytes]:
     joined = b"\0".join(tags) + b"\0"
     if b"<!" in joined:
         joined = re.sub(rb"<![^\0]*", b"", joined)
-    glued = any(found.search(joined) for found in (_GLUED, _GLUED_VALUE))
+    if _NAME_WITH_VALUE.search(b"\0" + joined):
+        return _tags_with_names(joined.split(b"\0")[:-1])
+    glued = any(sign in joined and found.search(joined) for sign, found in _BY_ATTRIBUTE)
     if glued or any(sign in joined for sign in _UNUSUAL):
         joined = b"\0".join(
             [
@@ -141,10 +155,6 @@ def _tags(tags: list[bytes]) -> list[bytes]:
             ]
         )
     joined = joined.lower().replace(b" >\0", b">\0")
-    if b'"/>\0' in joined:
-        joined = _CLOSED_AT_ONCE.sub(rb"\1 />", joined)
-    if b"data:" in joined:
-        joined = _DATA.sub(rb'="data"', joined)
     if b"< " in joined:
         joined = re.sub(rb"(?:(?<=\0)|^)< ", b"<", joined)
     plain = joined.split(b"\0")[:-1]
@@ -153,25 +163,43 @@ def _tags(tags: list[bytes]) -> list[bytes]:
     return [tag if tag.isascii() else _QUOTED.sub(_high_in_value, tag) for tag in plain]
 
 
+def _tags_with_names(tags: list[bytes]) -> list[bytes]:
+    """As ``_tags``, of which some have a name that is to stay."""
+    names = [_NAME.match(tag) for tag in tags]
+    short = [
+        b"<x" + tag[name.end() :] if name else tag for tag, name in zip(tags, names, strict=True)
+    ]
+    return [
+        b"<" + name[1].lower() + tag[2:] if name else tag
+        for tag, name in zip(_tags(short), names, strict=True)
+    ]
+
+
 def _is_unusual(tag: bytes, *, glued: bool) -> bool:
     return (
         b"'" in tag
         or b"&" in tag
         or b"= " in tag
         or b" =" in tag
-        or (glued and any(found.search(tag) for found in (_GLUED, _GLUED_VALUE)))
+        or (glued and any(sign in tag and found.search(tag) for sign, found in _BY_ATTRIBUTE))
     )
 
 
 def _attribute(found: re.Match[bytes]) -> bytes:
-    value, after = found[1].lstrip(b" "), found[2] or b""
-    closed = len(value) > 1 and value[:1] in b"\"'" and value[-1:] == value[:1]
-    return (
-        b"="
-        + _decode(value.replace(b"'", b'"'))
-        + (b" " if closed and after and b" " not in value else b"")
-        + after
-    )
+    value = _trimmed(found[1])
+    after = found.string[found.end() : found.end() + 1]
+    quote = value[:1] if value[:1] in (b'"', b"'") else b""
+    closed = len(value) > 1 and quote == value[-1:] and not _CUT.search(value)
+    if value.startswith(b"data:", len(quote)):  # a file within an address (RFC 2397)
+        value = quote + b"data" + quote
+    # Of two spaces before the end of a tag one stays: it is part of the value.
+    more = (quote and value[-1:] == b" ") or (closed and after not in _NOTHING_MORE)
+    return b"=" + _decode(value.replace(b"'", b'"')) + (b" " if more else b"")
+
+
+def _trimmed(value: bytes) -> bytes:
+    """An attribute's value without the space in front of it, and that behind a ``>`` in it."""
+    return value.lstrip(b" ").replace(b"> ", b">")
 
 
 def _high_in_value(found: re.Match[bytes]) -> bytes:
@@ -194,7 +222,8 @@ def _without_tags(texts: bytes, tags: list[bytes], kinds: list[bytes]) -> bytes:
     if not plain.isascii():
         plain = _changed(_HIGH, plain, _DOUBLED)
     pieces = plain.lower().split(b"\0")
-    addresses = {tag: address for tag in kinds if tag[1:3] in _LINKS and (address := _address(tag))}
+    links = [tag for tag in kinds if tag[1:3] in _LINKS and tag.endswith(b">")]
+    addresses = {tag: address for tag in links if (address := _address(tag))}
     if addresses:
         for i, tag in enumerate(tags, 1):
             if tag in addresses:
@@ -209,12 +238,12 @@ def _address(tag: bytes) -> bytes:
     link = _VALUE_OF.match(tag, at + len(name)) if name is not None and at > 0 else None
     if link is None:
         return b""
-    value = link[1].lstrip(b" ")
-    value = value[1:-1] if value[:1] in b"\"'" else value
-    if value[:5].lower() == b"data:":
-        return b""
+    value = _trimmed(link[1])
     if b"&" in value:
         value = _decode(_PARAMETER.sub(lambda name: name.group().lower(), value))
+    value = (value[1:-1] if value[:1] in b"\"'" else value).replace(b"'", b'"')
+    if value[:5].lower() == b"data:":
+        return b""
     # Spaces at its ends stay: 2 keeps them from being folded.
     begins = b"\x02" if value[:1] == b" " else b""
     return begins + value + (b"\x02 " if value[-1:] == b" " else b" ")
