@@ -257,6 +257,7 @@ def test_what_a_killed_publisher_left_is_removed(home: Home, feed: Any) -> None:
         path.write_bytes(b"half")
     (home.candidates / ".tmp-4").mkdir(parents=True)
     (home.candidates / ".tmp-4/manifest.json").write_bytes(b"{")
+    (home.candidates / ".tmp-4/.tmp-5").write_bytes(b"{")
     build(home, [feed])
     assert not list(home.folder.rglob(".tmp-*"))
 

@@ -152,7 +152,8 @@ def tidy(home: Home) -> None:
     for folder in (home.keys, home.public, home.candidates, home.folder / "feeds"):
         for path in list(folder.rglob("*")):
             if durable.is_temporary(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                # One may lie in another, and be gone with it.
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes) -> None:
