@@ -49,6 +49,7 @@ OPTIONS = (
     *("--allmatch", "--no-summary", "--disable-cache", "--heuristic-alerts=no"),
     *("--phishing-scan-urls=no", "--bytecode=no", "--max-filesize=200M", "--max-scansize=400M"),
     *("--max-recursion=20", "--max-files=10000", "--pcre-match-limit=1000000"),
+    "--pcre-recmatch-limit=1000000",
 )
 _FOUND = re.compile(r"(.*): (\S+?)(?:\.UNOFFICIAL)? FOUND")
 

@@ -32,6 +32,7 @@ from mailward.scan.signatures.normalise import TEXT_MAX_BYTES, text, views
         (b'<b c="x> y"d>z', b'<b c="x>y"d>z'),
         (b'<b c="x >z', b'<b c="x >z'),
         (b'<b c=""/>z', b'<b c="" />z'),
+        (b"<b <! c>z", b"<b <! c>z"),
         (b"<b c=\"x 'y', 'z'\">w", b'<b c="x "y", \'z\'">w'),
         (b"<b c='x:\"Y Z\",S;c:d' e='f'>w", b'<b c="x:"y z",s;c:d" e="f">w'),
         (b'<b c="x \'y>z">w', b'<b c="x "y>z">w'),

@@ -143,7 +143,7 @@ def _section(folded: bytes, nocomment: list[bytes], notags: list[bytes]) -> None
 def _tags(tags: list[bytes]) -> list[bytes]:
     joined = b"\0".join(tags) + b"\0"
     if b"<!" in joined:
-        joined = re.sub(rb"<![^\0]*", b"", joined)
+        joined = re.sub(rb"(?:(?<=\0)|^)<![^\0]*", b"", joined)
     if _NAME_WITH_VALUE.search(b"\0" + joined):
         return _tags_with_names(joined.split(b"\0")[:-1])
     glued = any(sign in joined and found.search(joined) for sign, found in _BY_ATTRIBUTE)
