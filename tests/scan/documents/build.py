@@ -86,10 +86,25 @@ def vba_project(
     modules: Mapping[str, bytes], compiled: bytes = b"", names: bytes = b""
 ) -> dict[str, bytes]:
     """Streams of a project; ``compiled`` stands in front of each source."""
-    listed = struct.pack("<HLH", 3, 2, 1252) + struct.pack("<HLLH", 9, 4, 1, 1)
+
+    def record(kind: int, value: bytes = b"") -> bytes:
+        return struct.pack("<HL", kind, len(value)) + value
+
+    long, cookie = bytes(4), b"\xff\xff"
+    listed = b"".join(
+        (record(1, b"\1\0\0\0"), record(2, long), record(0x14, long), record(3, b"\xe4\4"),
+         record(4, b"Project"), record(5), record(0x40), record(6), record(0x3D), record(7, long),
+         record(8, long), struct.pack("<HLLH", 9, 4, 1, 1), record(0xC), record(0x3C),
+         record(0xF, struct.pack("<H", len(modules))), record(0x13, cookie))
+    )  # fmt: skip
     for name in modules:
-        listed += struct.pack("<HL", 0x1A, len(name)) + name.encode()
-        listed += struct.pack("<HLL", 0x31, 4, len(compiled))
+        plain, wide = name.encode(), name.encode("utf-16-le")
+        listed += b"".join(
+            (record(0x19, plain), record(0x47, wide), record(0x1A, plain), record(0x32, wide),
+             record(0x1C), record(0x48), record(0x31, struct.pack("<L", len(compiled))),
+             record(0x1E, long), record(0x2C, cookie), record(0x21), record(0x2B))
+        )  # fmt: skip
+    listed += record(0x10)
     streams = {
         f"Macros/VBA/{name}": compiled + (vba_compressed(source) if source else b"")
         for name, source in modules.items()

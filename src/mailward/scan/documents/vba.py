@@ -5,12 +5,11 @@ removes or replaces the source leaves a macro that works and shows nothing ("VBA
 """
 
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Ambiguous, Contents, Piece, Shut
+from mailward.scan.documents import vba_text
 from mailward.scan.documents.compound_file import CompoundFile, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Doubt, Reason
@@ -19,10 +18,6 @@ _CHUNK_BYTES = 4096
 _SIGNATURE = 0x01
 _SOURCE = re.compile(rb"\x01..\x00Attribut[^e]", re.DOTALL)
 """The beginning of a compressed source: a container, a chunk, eight letters, a flag."""
-_RECORD = struct.Struct("<HL")
-_CODE_PAGE, _VERSION, _MODULE_NAME, _MODULE_STREAM, _MODULE_OFFSET = 0x03, 0x09, 0x19, 0x1A, 0x31
-_VERSION_EXTRA_BYTES = 2
-"""The record of the version is longer than it says."""
 _COMPILED_MIN_BYTES = 600
 """What is compiled for a module without a line of code is about as long."""
 
@@ -54,7 +49,7 @@ def _project(
     file: CompoundFile, directory: Stream, inside: list[Stream], budget: Budget
 ) -> Contents:
     listed = decompress(file.read(directory, budget.room()), budget) or b""
-    offsets = dict(_offsets(listed))
+    told = vba_text.directory(listed)
     modules: list[_Module] = []
     compiled_names = set[bytes]()
     for stream in inside:
@@ -65,7 +60,7 @@ def _project(
         if name.lower() == "_vba_project":
             compiled_names |= _names(data)
             continue
-        module = _module(name, data, offsets.get(name.lower()), budget)
+        module = _module(name, data, told.offsets.get(name.lower()), budget)
         if module is not None:
             modules.append(module)
     for module in modules:
@@ -75,6 +70,10 @@ def _project(
             why = f"module {module.name[:40]} is compiled and has no source"
             yield Ambiguous(Doubt.MACRO, why)
             yield Shut(Reason.UNSUPPORTED, f"compiled macro code: {why}")
+    sources = {module.name.lower(): module.source for module in modules if module.source}
+    if sources and told.modules:
+        whole = vba_text.text(told, sources)
+        yield Piece(whole, Role.MEMBER, "project.vba", label="macros", is_sealed=True)
     said = b"\n".join(module.source or b"" for module in modules).lower()
     missing = sorted(name for name in compiled_names if name not in said)
     if missing and modules:
@@ -97,25 +96,6 @@ def _module(name: str, data: bytes, offset: int | None, budget: Budget) -> _Modu
             if source:
                 return _Module(name, data[:at], source)
     return _Module(name, data[: offset or 0], None)
-
-
-def _offsets(listed: bytes) -> Iterator[tuple[str, int]]:
-    """Stream names, lower case, and where the source begins in them (MS-OVBA 2.3.4.2)."""
-    at, name, encoding = 0, "", "cp1252"
-    while at + _RECORD.size <= len(listed):
-        kind, size = _RECORD.unpack_from(listed, at)
-        at += _RECORD.size
-        value = listed[at : at + size]
-        at += size + (_VERSION_EXTRA_BYTES if kind == _VERSION else 0)
-        if kind == _CODE_PAGE and len(value) == 2:
-            encoding = f"cp{int.from_bytes(value, 'little')}"
-        elif kind == _MODULE_STREAM:
-            try:
-                name = value.decode(encoding, "replace").lower()
-            except LookupError:
-                name = value.decode("cp1252", "replace").lower()
-        elif kind == _MODULE_OFFSET and len(value) == 4:
-            yield name, int.from_bytes(value, "little")
 
 
 def decompress(data: bytes, budget: Budget) -> bytes | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from mailward.scan.documents import vba_text
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures.file_magic import BUILT_IN, HEAD_BYTES, HTML_OPENERS, Magic
 
@@ -92,6 +93,8 @@ _MAIL = FileType("CL_TYPE_MAIL", Target.MAIL)
 _MACRO = FileType("CL_TYPE_MSOLE2", Target.OLE2)
 """The source of a macro: ClamAV matches it as part of the document that it came out of."""
 _MACRO_BEGINNING = b"Attribut"
+_MACROS = FileType("CL_TYPE_BINARY_DATA", Target.ANY)
+"""A project as one text: only signatures for any target are for it."""
 _COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SFX_SUFFIX = "SFX"
 _LATER_WINS = {"CL_TYPE_HTML": 1, "CL_TYPE_MAIL": 2, "CL_TYPE_MSEXE": 3}
@@ -150,6 +153,8 @@ class FileTypes:
             return _MAIL
         if part is not None and _is_macro(data, part):
             return _MACRO
+        if part is not None and data.startswith(vba_text.BEGINNING):
+            return _MACROS
         head = data[:HEAD_BYTES]
         name = self._by_magic(head)
         if name == ZIP:
