@@ -33,6 +33,7 @@ from mailward.scan.containers import (
     nsis,
     onenote,
     rar,
+    rar_files,
     recognised,
     sevenzip,
     shortcut,
@@ -180,6 +181,23 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
         head = struct.pack("<8sLLLL16sHHL", b"MSWIM", 208, 0xD00, flags, chunk_bytes, b"", 1, 1, 1)
         head += struct.pack("<QQQ", len(table), 208, len(table))
         return wim.read(head.ljust(208, b"\0") + table + data, name, budget)
+
+    return _reader(read)
+
+
+def _rar(version: int) -> Parser:
+    """Two files of a solid archive that the bytes are, in halves."""
+
+    def read(data: bytes, _: str, budget: Budget) -> Contents:
+        archive = rar_files.MAGIC + struct.pack("<HBHH6x", 0x90CF, 0x73, 0, 13)
+        half = len(data) // 2
+        for packed in (data[:half], data[half:]):
+            fields = struct.pack(
+                "<LLBLLBBHLB", len(packed), 1 << 18, 2, 0, 0, version, 51, 1, 0, 97
+            )
+            head = struct.pack("<BHH", 0x74, 0x8010, 7 + len(fields)) + fields
+            archive += struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head + packed
+        return rar_files.read(archive, budget)
 
     return _reader(read)
 
@@ -437,6 +455,7 @@ PARSERS: dict[str, Parser] = {
     "program-elf": _reader(_program, b"\x7fELF\1\1".ljust(60, b"\0") + b"UPX!"),
     "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),
     "rar": _never_silent(0, rar.read, b"Rar!\x1a\x07\x01\0"),
+    "rar-29": _rar(29),
     "rar4": _never_silent(0, rar.read, b"Rar!\x1a\x07\0"),
     "recognised": _recognised,
     "rpm": _libarchive(libarchive.RPM, b"\xed\xab\xee\xdb"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import libarchive, rar4
+from mailward.scan.containers import libarchive, rar4, rar_files
 from mailward.scan.contents import Contents, Listed, Shut, Unlocked
 from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
@@ -68,8 +68,13 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield Unlocked(one)
     for one in plain.locked:
         yield Shut(Reason.ENCRYPTED, "encrypted archive member", one)
-    if rewritten is not None or not plain.locked:
-        yield from libarchive.read(libarchive.RAR, rewritten or data, name, budget)
+    if rewritten is None and plain.locked:
+        return
+    whole = rewritten or data
+    if not data.startswith(MAGIC_5) and rar_files.are_needed(whole):
+        yield from rar_files.read(whole, budget)
+    else:
+        yield from libarchive.read(libarchive.RAR, whole, name, budget)
 
 
 def listed(data: bytes) -> Iterator[Listed]:

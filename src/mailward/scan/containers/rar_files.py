@@ -1,0 +1,248 @@
+"""Files of RAR 1.5 to 4 that libarchive does not open: of solid archives, and packed before 2.9.
+
+Format: RARLAB's ``technote.txt`` of release 3; names: M. Kreen, ``rarfile.py``.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailward.scan import encodings
+from mailward.scan.budget import Budget
+from mailward.scan.containers import rar_lz29
+from mailward.scan.containers.bits import DamagedError
+from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.part import Role
+from mailward.scan.verdict import Reason
+
+MAGIC = b"Rar!\x1a\x07\0"
+
+_BLOCKS_MAX = 20_000
+_MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
+_BLOCK = struct.Struct("<HBHH")
+_FIELDS = struct.Struct("<LLBLLBBHL")
+_HAS_DATA = 0x8000
+_IS_SOLID_ARCHIVE = 0x08
+_FROM_BEFORE, _GOES_ON, _ENCRYPTED, _IS_SOLID = 0x01, 0x02, 0x04, 0x10
+_FOLDER, _LARGE, _UNICODE = 0xE0, 0x100, 0x200
+_COMMENTS = {_MAIN: 0x02, _FILE: 0x08}
+"""Said in a header, which is old then: what it holds is not part of its checksum."""
+_UNCHECKED = range(0x75, 0x7A)
+"""Old blocks, whose checksums are made in ways of their own."""
+_STORED, _PACKED = 0x30, range(0x31, 0x36)
+_SOLID_BY_FILE = 20
+"""Version from which on a file says whether it goes on from the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    flags: int
+    version: int
+    method: int
+    size: int
+    crc: int
+    packed: memoryview
+    is_cut: bool
+    """The archive ends in it."""
+    is_solid: bool
+    """It goes on from the one before."""
+
+
+def are_needed(data: bytes) -> bool:
+    """Whether there is a file in this archive of RAR 1.5 to 4 that libarchive does not open."""
+    try:
+        return any(m.is_solid or (m.version < 29 and m.method in _PACKED) for m in _members(data))
+    except (DamagedError, struct.error):
+        return False
+
+
+def read(data: bytes, budget: Budget) -> Contents:
+    """The files, none of which are encrypted. Raises only Spent."""
+    yield from _Reader(data, budget).read()
+
+
+def _members(data: bytes) -> Iterator[_Member]:
+    """Raises DamagedError, struct.error."""
+    at = len(MAGIC)
+    is_first, is_solid = True, False
+    view = memoryview(data)
+    for _ in range(_BLOCKS_MAX):
+        if at == len(data):
+            return
+        check, kind, flags, size = _BLOCK.unpack_from(data, at)
+        head = data[at : at + size]
+        if size < _BLOCK.size or len(head) < size:
+            raise DamagedError("a header is cut")
+        is_checked = kind not in _UNCHECKED and not flags & _COMMENTS.get(kind, 0)
+        if is_checked and zlib.crc32(head[2:]) & 0xFFFF != check:
+            raise DamagedError("a header is damaged")
+        added = 0
+        if kind in (_FILE, _SERVICE) or flags & _HAS_DATA:
+            added = int(struct.unpack_from("<L", head, _BLOCK.size)[0])
+        start = at + size
+        if kind == _MAIN:
+            is_solid = bool(flags & _IS_SOLID_ARCHIVE)
+        elif kind in (_FILE, _SERVICE):
+            if flags & _LARGE:
+                added |= int(struct.unpack_from("<L", head, 32)[0]) << 32
+            if kind == _FILE:
+                packed = view[start : start + added]
+                yield _member(head, flags, packed, is_solid and not is_first)
+                is_first = False
+        at = start + added
+        if kind == _END:
+            return
+
+
+def _member(head: bytes, flags: int, packed: memoryview, follows: bool) -> _Member:
+    fields = _FIELDS.unpack_from(head, _BLOCK.size)
+    added, size, _, crc, _, version, method, name_bytes, _ = fields
+    at = _BLOCK.size + _FIELDS.size
+    if flags & _LARGE:
+        more, high = struct.unpack_from("<LL", head, at)
+        added |= more << 32
+        size |= high << 32
+        at += 8
+    name = _name(head[at : at + name_bytes], flags).replace("\\", "/")
+    goes_on = bool(flags & _IS_SOLID) if version >= _SOLID_BY_FILE else follows
+    return _Member(name, flags, version, method, size, crc, packed, len(packed) < added, goes_on)
+
+
+def _name(raw: bytes, flags: int) -> str:
+    """As it was written: some archivers add how letters differ from what they are in one byte."""
+    plain, zero, coded = raw.partition(b"\0")
+    if not flags & _UNICODE:
+        return encodings.text(plain)
+    if not zero:
+        return raw.decode("utf-8", "replace")
+    letters: list[int] = []
+    high, at = (coded[0] if coded else 0), 1
+    try:
+        while at < len(coded):
+            kinds = coded[at]
+            at += 1
+            for shift in (6, 4, 2, 0):
+                if at >= len(coded):
+                    break
+                value = coded[at]
+                at += 1
+                match kinds >> shift & 3:
+                    case 0:
+                        letters.append(value)
+                    case 1:
+                        letters.append(high << 8 | value)
+                    case 2:
+                        letters.append(coded[at] << 8 | value)
+                        at += 1
+                    case _:
+                        start = len(letters)
+                        same = plain[start : start + (value & 0x7F) + 2]
+                        if value & 0x80:
+                            add = coded[at]
+                            at += 1
+                            letters += [high << 8 | one + add & 0xFF for one in same]
+                        else:
+                            letters += same
+    except IndexError:
+        return encodings.text(plain)
+    return struct.pack(f"<{len(letters)}H", *letters).decode("utf-16-le", "replace")
+
+
+class _Reader:
+    """One walk through one archive."""
+
+    def __init__(self, data: bytes, budget: Budget) -> None:
+        self._data = data
+        self._budget = budget
+        self._unpacker: rar_lz29.Unpacker | None = None
+        self._is_lost = False
+        """What a file may go on from was not unpacked."""
+        self._unpacked = 0
+        """Of all files: in a solid archive they share what they are packed in."""
+
+    def read(self) -> Contents:
+        """The files. Raises only Spent."""
+        is_empty = True
+        try:
+            for member in _members(self._data):
+                is_empty = False
+                self._budget.check_time()
+                if member.flags & _FOLDER == _FOLDER:
+                    self._budget.count_part(0)  # or millions of folders would cost nothing but time
+                    continue
+                yield from self._file(member)
+                if self._is_lost and member.is_solid:
+                    return
+        except (DamagedError, struct.error):
+            yield Shut(Reason.MALFORMED, "RAR archive: a header is damaged or cut")
+            return
+        if is_empty:
+            yield Shut(Reason.MALFORMED, "RAR archive: nothing in it can be read")
+
+    def _file(self, member: _Member) -> Contents:
+        if member.flags & _ENCRYPTED:
+            shut: Shut | None = Shut(Reason.ENCRYPTED, "encrypted archive member")
+        elif member.flags & _FROM_BEFORE:
+            shut = Shut(Reason.UNSUPPORTED, "RAR archive: the file begins in another volume")
+        elif member.method == _STORED:
+            room = self._budget.room()
+            out = bytes(member.packed[: min(member.size, room)])
+            shut = self._budget.over_room(room) if member.size > room else None
+            shut = shut or self._fault(member, out)
+            yield Piece(out, Role.MEMBER, member.name)
+        elif member.method not in _PACKED or member.version not in _UNPACKERS:
+            version = f"{member.version // 10}.{member.version % 10}"
+            why = f"RAR archive: method {member.method:#x} of {version}, which is not known"
+            shut = Shut(Reason.UNSUPPORTED, why)
+        elif member.is_solid and self._is_lost:
+            shut = Shut(Reason.LIMIT, "RAR archive: neither it nor what is behind it was read")
+        else:
+            out, shut = self._unpack(member)
+            yield Piece(out, Role.MEMBER, member.name)
+        if shut is not None:
+            yield Shut(shut.reason, shut.detail, member.name)
+
+    def _unpack(self, member: _Member) -> tuple[bytes, Shut | None]:
+        """What came out of it, and why it is not all."""
+        kind = _UNPACKERS[member.version]
+        if not member.is_solid or not isinstance(self._unpacker, kind):
+            self._unpacker = kind()
+            self._is_lost = False
+        unpacker = self._unpacker
+        budget, room = self._budget, self._budget.room()
+        out = bytearray()
+        shut: Shut | None = None
+        if len(member.packed):
+            try:
+                for _ in unpacker.unpack(member.packed, out, min(member.size, room + 1), budget):
+                    budget.check_time()
+                    if budget.is_bomb(self._unpacked + len(out), len(self._data)):
+                        shut = budget.bomb()
+                        break
+            except DamagedError as e:
+                shut = Shut(Reason.MALFORMED, f"the compressed data is damaged: {e}")
+        self._unpacked += len(out)
+        if len(out) > room:
+            shut = budget.over_room(room)
+            del out[room:]
+        self._is_lost = shut is not None and shut.reason is Reason.LIMIT
+        if shut is None and unpacker.lost_filters:
+            why = "RAR archive: packed by a program of its own, which is not run: read as it is"
+            shut = Shut(Reason.UNSUPPORTED, why)
+        return bytes(out), shut or self._fault(member, out)
+
+    def _fault(self, member: _Member, out: bytes | bytearray) -> Shut | None:
+        """What is wrong with a file."""
+        if member.flags & _GOES_ON:
+            return Shut(Reason.UNSUPPORTED, "RAR archive: the file goes on in another volume")
+        if member.is_cut:
+            return Shut(Reason.MALFORMED, "truncated: it ends behind the archive")
+        if len(out) < member.size or zlib.crc32(out) != member.crc:
+            return Shut(Reason.MALFORMED, "a checksum is wrong")
+        return None
+
+
+_UNPACKERS = {29: rar_lz29.Unpacker, 36: rar_lz29.Unpacker}
+"""By the version that is needed to unpack."""
