@@ -63,6 +63,7 @@ _MORE: tuple[tuple[Content, bytes], ...] = (
     (Content.PDF, rb".{0,1023}%PDF-"),
 )  # fmt: skip
 _MORE_STARTS = tuple((kind, re.compile(magic, re.DOTALL)) for kind, magic in _MORE)
+_ANY_OF_MORE = re.compile(b"|".join(magic for _, magic in _MORE), re.DOTALL)
 
 _MSI = bytes.fromhex("84100c0000000000c000000000000046")
 """Class of the root entry of Windows Installer's databases: {000C1084-0000-0000-C000-…46}."""
@@ -210,6 +211,8 @@ def _by_beginning(data: bytes) -> list[Content]:
     if kind is Content.ARCHIVE and head.startswith(b"PK"):
         return _zip(data)
     found = [kind] if kind is not None else []
+    if _ANY_OF_MORE.match(head) is None:
+        return found
     return found + [more for more, magic in _MORE_STARTS if magic.match(head)]
 
 

@@ -12,9 +12,9 @@ from mailward.scan.signatures.phishing import SPOOFED, SPOOFED_TLS, Phishing, li
 EVIL = "http://evil.test/x"
 
 
-@pytest.fixture
-def phishing() -> Phishing:
-    found = Phishing()
+@pytest.fixture(params=[False, True], ids=["unchecked", "checked"])
+def phishing(request: pytest.FixtureRequest) -> Phishing:
+    found = Phishing(checked=request.param)
     for line in (
         "H:example.com",
         "H:bank.co.uk",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailward.scan.signatures.regex_literals import literals
+from mailward.scan.signatures.regex_literals import Needed, alternatives, literals
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,21 @@ def test_what_is_surely_needed(source: str, flags: str, expected: list[tuple[byt
     assert list(literals(source, flags)) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("abc", [[b"abc"]]),
+        ("abc|d.efg", [[b"abc"], [b"efg"]]),
+        ("abcd(e|f)|ghi.{3,20}jkl|m", [[b"abcd"], [b"ghi", b"jkl"], []]),
+        ("abc|", [[b"abc"], []]),
+        ("abc|def)", []),
+    ],
+)
+def test_each_alternative_needs_its_own(source: str, expected: list[list[bytes]]) -> None:
+    found = alternatives(source, "")
+    assert [[literal for literal, _ in needed] for needed in found] == expected
+
+
 PIECE = st.one_of(
     st.sampled_from(["abc", "ab", "c", "a?", "b*", "c+", "[abc]", "[^a]", "(ab|c)", "(abc)?"]),
     st.sampled_from(["(?:a|b)", r"\x61", ".", "{2}", "{0,1}", "|", r"\.", "^", "$", "(?=abc)"]),
@@ -57,6 +72,13 @@ def test_whatever_matches_has_them(pieces: list[str], text: str) -> None:
     except (pcre2.PatternError, pcre2.LibraryError):
         return
     if compiled.search(text.encode()) is not None:
-        for literal, caseless in literals(source, ""):
-            held = text.lower() if caseless else text
-            assert (literal.lower() if caseless else literal).decode() in held
+        assert _has(text, literals(source, ""))
+        found = alternatives(source, "")
+        assert not found or any(_has(text, needed) for needed in found)
+
+
+def _has(text: str, needed: Needed) -> bool:
+    return all(
+        (literal.lower() if caseless else literal).decode() in (text.lower() if caseless else text)
+        for literal, caseless in needed
+    )

@@ -4,7 +4,7 @@ subsignature as far as it asks for them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import pcre2
 
@@ -15,6 +15,7 @@ from mailward.scan.signatures.filetype import ANY_TYPE, OFFICE_ZIP, ZIP
 from mailward.scan.signatures.logical import Unread
 from mailward.scan.signatures.matcher import PLACES_MAX, Matcher
 from mailward.scan.signatures.offsets import ANYWHERE, Base
+from mailward.scan.signatures.regex_literals import alternatives
 from mailward.scan.signatures.signature import (
     Body,
     Compare,
@@ -140,7 +141,7 @@ class Evaluator:
         self._bodies: dict[int, BodyMatcher] = {}
         self._others: dict[int, Regex | Compare | Macro] = {}
         """Subsignatures that were asked for, by what they are."""
-        self._regexes: dict[int, tuple[Callable[[logic.Count], bool], pcre2.Pattern[bytes]]] = {}
+        self._regexes: dict[int, _Regex] = {}
 
     def matches(self, subject: Subject) -> bool:
         """Whether it matches. Raises ScanTimeoutError."""
@@ -216,17 +217,16 @@ class Evaluator:
     # --- regular expressions ---
 
     def _count_regex(self, index: int, regex: Regex, subject: Subject, count: logic.Count) -> int:
-        known = self._regexes.get(index)
-        if known is None:
-            known = self._regexes[index] = logic.compiled(regex.trigger), compile_regex(regex)
-        triggered, compiled = known
-        if not triggered(count):
+        ready = self._regexes.get(index)
+        if ready is None:
+            ready = self._regexes[index] = _Regex(regex)
+        if not ready.triggered(count) or not ready.may_match(subject):
             return 0
         window = subject.window(regex.offset)
         if window is None or window[0] > len(subject.data):
             return 0
         try:
-            return _search_again(compiled, regex, subject, window)
+            return _search_again(ready.compiled, regex, subject, window)
         except pcre2.LibraryError as e:
             raise ScanTimeoutError(
                 f"the regular expression of {self._about.name} needs too many steps"
@@ -264,6 +264,30 @@ def _holding(expression: logic.Expression, ranks: tuple[int, ...]) -> Callable[[
     if ranks:
         expression = logic.ordered(expression, ranks.__getitem__)
     return logic.compiled(expression)
+
+
+class _Regex:
+    """A regular expression; compiled, which takes longer than most searches, when it may match."""
+
+    def __init__(self, regex: Regex) -> None:
+        self._regex = regex
+        self.triggered = logic.compiled(regex.trigger)
+        self._needed = alternatives(regex.source, regex.flags)
+
+    @cached_property
+    def compiled(self) -> "pcre2.Pattern[bytes]":
+        return compile_regex(self._regex)
+
+    def may_match(self, subject: Subject) -> bool:
+        """Whether what one of its alternatives needs is there, wherever: an expression that begins
+        with anything takes a hundred times longer to say no."""
+        return not self._needed or any(
+            all(
+                (run.lower() in subject.lower) if caseless else (run in subject.data)
+                for run, caseless in needed
+            )
+            for needed in self._needed
+        )
 
 
 def _search_again(

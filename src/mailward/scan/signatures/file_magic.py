@@ -17,6 +17,8 @@ HEAD_BYTES = 1024
 """How much of a file is looked at; ClamAV's ``CL_FILE_MBUFF_SIZE``."""
 _MAGIC_MAX = 4096
 """Characters of one magic: the longest known has 200, and each costs every file."""
+_RUN_MIN_BYTES = 6
+"""Of a magic's bytes in a row that are looked for by themselves."""
 
 _TYPE_NAME = re.compile(r"CL_TYPE_[A-Z0-9_]{1,40}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -48,6 +50,8 @@ class Magic:
     """The byte that its pattern begins with; empty if there are several."""
     sign: bytes = b""
     """A byte of it that few texts have: where it is not, the pattern need not be tried."""
+    run: bytes = b""
+    """Some of its bytes in a row, if it is searched for: likewise, and the same for many."""
 
     def matches(self, head: bytes) -> bool:
         """Whether ``head``, the beginning of a file, has them."""
@@ -127,7 +131,14 @@ def _searched(type_: str, offset: int | None, within: int, magic: str) -> Magic:
     except (re.error, OverflowError):
         raise FormatError("a gap in the magic ends before it begins") from None
     sign = max(filter(None, fixed), key=_rarity, default=b"")
-    return Magic(type_, offset, within, pattern=pattern, begin=fixed[0], sign=sign)
+    run = _long_run(fixed) if offset is None or within else b""
+    return Magic(type_, offset, within, pattern=pattern, begin=fixed[0], sign=sign, run=run)
+
+
+def _long_run(fixed: list[bytes]) -> bytes:
+    """The last long run of fixed bytes, an empty one for any other byte; empty if none is long."""
+    runs = b"".join(byte or b"\0" for byte in fixed).split(b"\0")
+    return next((run for run in reversed(runs) if len(run) >= _RUN_MIN_BYTES), b"")
 
 
 def _rarity(byte: bytes) -> int:

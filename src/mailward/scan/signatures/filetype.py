@@ -141,7 +141,8 @@ class FileTypes:
                 starts[magic.literal] = magic.type
             else:
                 self._elsewhere.insert(0, magic)
-        self._to_search: dict[bytes, list[Magic]] = {}
+        self._to_search: dict[bytes, list[tuple[int, Magic]]] = {}
+        self._last = b"", "", ""
         self._starts: dict[bytes, list[tuple[bytes, str]]] = {}
         for literal, type_ in reversed(starts.items()):
             self._starts.setdefault(literal[:1], []).append((literal, type_))
@@ -160,8 +161,7 @@ class FileTypes:
         if name == ZIP:
             name = _ooxml(data) or name
         if name is None or name == "CL_TYPE_BINARY_DATA":
-            name = name or text_type(head)
-            name = self._by_search(head, name)
+            name = self._searched(head, name or text_type(head))
             if name.startswith("CL_TYPE_TEXT_") and has_html(data, len(head)):
                 return FileType(name, _TARGETS[name], html_inside=True)
         return FileType(name, _TARGETS.get(name, Target.ANY))
@@ -175,10 +175,21 @@ class FileTypes:
                 return magic.type
         return None
 
-    def _searched(self, first: bytes) -> list[Magic]:
-        """The magics that files which begin with this byte may have."""
+    def _searched(self, head: bytes, name: str) -> str:
+        """``_by_search``, once for what is asked for two reasons, one right after the other."""
+        last_head, last_name, found = self._last
+        if head != last_head or name != last_name:
+            found = self._by_search(head, name)
+            self._last = head, name, found
+        return found
+
+    def _magics(self, first: bytes) -> list[tuple[int, Magic]]:
+        """The magics that files which begin with this byte may have, each with what it wins by."""
         found = self._to_search[first] = [
-            m for m in self._further_down if m.at != 0 or m.within or m.begin in (b"", first)
+            (_LATER_WINS.get(m.type, 0), m)
+            for m in self._further_down
+            if (m.at != 0 or m.within or m.begin in (b"", first))
+            and not m.type.endswith(_SFX_SUFFIX)
         ]
         return found
 
@@ -187,9 +198,13 @@ class FileTypes:
         best, rank = name, -1
         if has_html(head):
             best, rank = "CL_TYPE_HTML", _LATER_WINS["CL_TYPE_HTML"]
-        for magic in self._to_search.get(head[:1]) or self._searched(head[:1]):
-            this = _LATER_WINS.get(magic.type, 0)
-            if this > rank and not magic.type.endswith(_SFX_SUFFIX) and magic.matches(head):
+        first, runs = head[:1], dict[bytes, bool]()
+        for this, magic in self._to_search.get(first) or self._magics(first):
+            if this <= rank or magic.sign not in head:
+                continue
+            if magic.run not in runs:
+                runs[magic.run] = magic.run in head
+            if runs[magic.run] and magic.matches(head):
                 best, rank = magic.type, this
         if rank < 0 and b"\0" in head and has_html(head.replace(b"\0", b"")):
             return _wide_html(head) or name
@@ -288,9 +303,10 @@ def target_of(type_name: str) -> Target:
     return _TARGETS.get(type_name, Target.ANY)
 
 
-_BUILT_IN_TYPES = FileTypes()
+BUILT_IN_TYPES = FileTypes()
+"""What ClamAV knows without ``.ftm`` files."""
 
 
 def identify(data: bytes, part: Part | None = None) -> FileType:
-    """The type of ``data`` by what ClamAV knows without ``.ftm`` files; see ``FileTypes``."""
-    return _BUILT_IN_TYPES.identify(data, part)
+    """The type of ``data`` by ``BUILT_IN_TYPES``; see ``FileTypes``."""
+    return BUILT_IN_TYPES.identify(data, part)

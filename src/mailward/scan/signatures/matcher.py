@@ -45,7 +45,7 @@ class Matcher:
                 return []
             if len(found) == PLACES_MAX and gap.most is not None:
                 raise ScanTimeoutError("more places than are kept")  # S11: or the next is missed
-            ends = sorted({end for start in found for end in before.ends(subject, start)})
+            ends = before.all_ends(subject, found)
             starts = _following(segment, gap, ends, subject)
             before = segment
         return list(islice(starts, min(limit, PLACES_MAX)))
@@ -55,7 +55,7 @@ class Matcher:
         before, *others = self.segments
         found = [at for at in allowed if _is_at(before, subject, at)]
         for gap, segment in zip(self.pattern.gaps, others, strict=True):
-            ends = sorted({end for start in found for end in before.ends(subject, start)})
+            ends = before.all_ends(subject, found)
             most = NUMBER_MAX if gap.most is None else gap.most
             found = [
                 at

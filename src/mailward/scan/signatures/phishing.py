@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mailward.errors import FormatError
 from mailward.scan.signatures.cautious_regex import compile_cautiously
@@ -63,10 +64,13 @@ class Link:
 class Phishing:
     """What the lines of a set's phishing files say. Filled line by line, then asked."""
 
+    checked: bool = False
+    """Whether its lines are known to be sound: then patterns that few pages need are compiled when
+    one does, for a hundred of them take 20 ms."""
     _imitated: set[str] = field(default_factory=set)
     _imitated_patterns: list[re.Pattern[str]] = field(default_factory=list)
     _allowed: set[tuple[str, str]] = field(default_factory=set)
-    _allowed_patterns: list[re.Pattern[str]] = field(default_factory=list)
+    _allowed_texts: list[str] = field(default_factory=list)
     _listed: dict[bytes, str] = field(default_factory=dict)
     _unlisted: set[bytes] = field(default_factory=set)
 
@@ -96,7 +100,9 @@ class Phishing:
             self._allowed.add((_host_name(fields[1]), _host_name(fields[2])))
         elif kind in "XY":
             both = f"{fields[1]}:{fields[2]}"
-            self._allowed_patterns.append(compile_cautiously(both, ignore_case=True))
+            if not self.checked:
+                compile_cautiously(both, ignore_case=True)
+            self._allowed_texts.append(both)
         else:
             self._take_hash(kind, fields[1], fields[2])
 
@@ -115,7 +121,12 @@ class Phishing:
         is. Never raises."""
         if not (self._imitated or self._imitated_patterns or self._listed):
             return None
-        return next((name for link in links(page) if (name := self._judge(link))), None)
+        found = links(page, addresses=not self._listed)
+        return next((name for link in found if (name := self._judge(link))), None)
+
+    @cached_property
+    def _allowed_patterns(self) -> list[re.Pattern[str]]:
+        return [compile_cautiously(both, ignore_case=True) for both in self._allowed_texts]
 
     def _judge(self, link: Link) -> str | None:
         real = _SCHEME.match(link.real)
@@ -163,19 +174,28 @@ class Phishing:
         return name
 
 
-def links(page: bytes) -> Iterator[Link]:
-    """What the links of a page show: each text, picture and title."""
+def links(page: bytes, *, addresses: bool = False) -> Iterator[Link]:
+    """What the links of a page show: each text, picture and title. ``addresses``: only what may be
+    one, which has a dot."""
     for number, opening in enumerate(_OPENING.finditer(page)):
         if number >= LINKS_MAX:
             return
-        real = _attribute(_HREF, opening[0])
-        end = _END_OF_LINK.search(page, opening.end(), opening.end() + _SHOWN_MAX_BYTES)
-        if end is None or not real:
+        start = opening.end()
+        end = _END_OF_LINK.search(page, start, start + _SHOWN_MAX_BYTES)
+        if end is None:
             continue
-        inner = page[opening.end() : end.start()]
+        tag, inner = opening[0], page[start : end.start()]
+        titled = b"title" in tag.lower()
+        if addresses and not titled and b"." not in inner:
+            continue
+        real = _attribute(_HREF, tag)
+        if not real:
+            continue
         has_tags = b"<" in inner
         words = (_TAG.sub(b"", inner) if has_tags else inner).split()
-        shows = [_text(b"".join(words)), _attribute(_TITLE, opening[0])]
+        shows = [_text(b"".join(words))]
+        if titled:
+            shows.append(_attribute(_TITLE, tag))
         if len(words) > 1:
             shows.append(_text(words[-1]))  # "visit example.com"
         if has_tags:

@@ -5,7 +5,6 @@ trigger is in every file can be looked for by what it holds itself.
 """
 
 import re
-from collections.abc import Iterator
 
 LITERAL_MIN = 3
 """Shorter ones are in every file, too."""
@@ -25,24 +24,37 @@ _CASELESS = re.compile(r"\(\?[a-zA-Z]*i")
 _UNREADABLE = re.compile(r"\\[QEcgkNopPX]|\(\?[a-zA-Z^-]*x|\\x\{|\(\*")
 
 
-def literals(source: str, flags: str) -> Iterator[tuple[bytes, bool]]:
-    """Each with whether its case does not matter. ``flags``: PCRE's letters."""
+Needed = tuple[tuple[bytes, bool], ...]
+"""Literals, each with whether its case does not matter."""
+
+
+def literals(source: str, flags: str) -> Needed:
+    """What every match has. ``flags``: PCRE's letters."""
+    found = alternatives(source, flags)
+    return found[0] if len(found) == 1 else ()
+
+
+def alternatives(source: str, flags: str) -> tuple[Needed, ...]:
+    """What a match of each of its alternatives has; none of them if it cannot be told."""
     if "x" in flags or _UNREADABLE.search(source):
-        return
-    runs = _runs(source)
+        return ()
     caseless = "i" in flags or _CASELESS.search(source) is not None
-    for run in runs or ():
-        if len(run) >= LITERAL_MIN:
-            yield run.encode("latin-1"), caseless
+    return tuple(
+        tuple((run.encode("latin-1"), caseless) for run in runs if len(run) >= LITERAL_MIN)
+        for runs in _runs(source)
+    )
 
 
-def _runs(source: str) -> list[str] | None:
-    """Characters in a row outside of all groups; None if there are alternatives."""
-    runs, run, depth, at = [], "", 0, 0
+def _runs(source: str) -> list[list[str]]:
+    """Characters in a row outside of all groups, for each alternative; none if it is no regular
+    expression."""
+    found: list[list[str]] = []
+    runs: list[str] = []
+    run, depth, at = "", 0, 0
     while at < len(source):
         token = _TOKEN.match(source, at)
         if token is None:
-            return None
+            return []
         at = token.end()
         if token["open"]:
             runs.append(run)
@@ -50,11 +62,12 @@ def _runs(source: str) -> list[str] | None:
         elif token["close"]:
             depth -= 1
             if depth < 0:
-                return None
+                return []
         elif depth:
             continue  # what a group holds may be one of several, or be left away
         elif token["or"]:
-            return None
+            found.append([*runs, run])
+            runs, run = [], ""
         elif token["hex"]:
             run += chr(int(token["hex"], 16))
         elif token["plain"] or token["literal"]:
@@ -64,4 +77,4 @@ def _runs(source: str) -> list[str] | None:
                 run = run[:-1]  # its last character may not be there
             runs.append(run)
             run = ""
-    return [*runs, run] if not depth else None
+    return [*found, [*runs, run]] if not depth else []

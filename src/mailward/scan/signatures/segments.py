@@ -5,7 +5,7 @@ their own length and no further.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from mailward.scan.signatures.pattern import (
@@ -35,6 +35,8 @@ _NO_BOUNDARY = (Class.BOUNDARY, True)
 
 _NARROW = 64
 """Places: so few are tried one by one, whatever is in the file."""
+_PLACES_PER_CHECK = 64
+"""Between two looks at the clock."""
 
 
 class SegmentMatcher:
@@ -69,17 +71,17 @@ class SegmentMatcher:
         if not self.probe:
             yield from self._everywhere(subject, low, high)
             return
-        near, far = self.distances
         haystack = subject.lower if self.caseless else data
-        at = haystack.find(self.probe, low + near)
+        if self.plain:
+            yield from _places(self.probe, haystack, subject, max(low, 0), high)
+            return
+        near, far = self.distances
         tried = low - 1
-        while at >= 0 and at - far <= high:
+        for at in _places(self.probe, haystack, subject, max(low + near, 0), high + far):
             for start in range(max(low, tried + 1, at - far), min(high, at - near) + 1):
                 tried = start
-                if self.plain or self.match(data, start):
+                if self.match(data, start):
                     yield start
-            subject.check_time()
-            at = haystack.find(self.probe, at + 1)
 
     def _everywhere(self, subject: Subject, low: int, high: int) -> Iterator[int]:
         for start in range(low, high + 1):
@@ -88,11 +90,15 @@ class SegmentMatcher:
             if self.match(subject.data, start):
                 yield start
 
-    def ends(self, subject: Subject, start: int) -> frozenset[int]:
-        """Where matches that begin at ``start`` end: several if choices differ in length."""
+    def all_ends(self, subject: Subject, starts: Sequence[int]) -> list[int]:
+        """Where matches that begin at ``starts`` (sorted, each once) end, likewise."""
         least, most = self.lengths
         if least == most:
-            return frozenset({start + least})
+            return [start + least for start in starts]
+        return sorted({end for start in starts for end in self._ends(subject, start)})
+
+    def _ends(self, subject: Subject, start: int) -> set[int]:
+        """Several if choices differ in length."""
         ends = {start}
         for element in self.segment.elements:
             ends = {e for at in ends for e in _element_ends(element, subject, at, self.caseless)}
@@ -100,7 +106,18 @@ class SegmentMatcher:
         if after:
             follows = re.compile(_edge(after[0]), re.DOTALL).match
             ends = {end for end in ends if follows(subject.data, end)}
-        return frozenset(ends)
+        return ends
+
+
+def _places(probe: bytes, haystack: bytes, subject: Subject, low: int, high: int) -> Iterator[int]:
+    """Where ``probe`` is, from ``low`` to ``high``. Raises ScanTimeoutError."""
+    number, at = 0, haystack.find(probe, low)
+    while 0 <= at <= high:
+        yield at
+        number += 1
+        if not number % _PLACES_PER_CHECK:
+            subject.check_time()
+        at = haystack.find(probe, at + 1)
 
 
 def _probe(segment: Segment) -> tuple[bytes, tuple[int, int]]:

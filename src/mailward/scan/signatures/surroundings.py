@@ -20,7 +20,15 @@ from mailward.scan.part import Part, Role
 from mailward.scan.signatures import container_rules, file_magic
 from mailward.scan.signatures.container_rules import Member
 from mailward.scan.signatures.errors import MalformedError, UnsupportedError
-from mailward.scan.signatures.filetype import MAIL, OLD_TAR, ZIP, FileType, FileTypes, Target
+from mailward.scan.signatures.filetype import (
+    BUILT_IN_TYPES,
+    MAIL,
+    OLD_TAR,
+    ZIP,
+    FileType,
+    FileTypes,
+    Target,
+)
 from mailward.scan.signatures.phishing import Phishing
 
 LINKS = frozenset({".gdb", ".pdb", ".wdb"})
@@ -69,7 +77,7 @@ class Surroundings:
 
     @cached_property
     def _phishing(self) -> Phishing:
-        phishing = Phishing()
+        phishing = Phishing(checked=True)
         for line in self._lines(*LINKS):
             phishing.add(line)
         return phishing
@@ -84,7 +92,7 @@ class Surroundings:
         """How parts are typed: by the set's own table if it has one."""
         magics = map(file_magic.parse_line, self._lines(TYPES))
         own = [magic for magic in magics if magic is not None]
-        return FileTypes(own) if own else FileTypes()
+        return FileTypes(own) if own else BUILT_IN_TYPES
 
     def hits(
         self, part: Part, kind: FileType, containers: Sequence[str], deadline: float
