@@ -44,6 +44,7 @@ from mailward.scan.containers import (
     vhd,
     vhdx,
     wim,
+    wim_chunks,
     zisofs,
     zoo,
 )
@@ -470,6 +471,8 @@ PARSERS: dict[str, Parser] = {
     "vhdx": _reader(_vhdx),
     "vmdk": _reader(disk.read, b"KDMV"),
     "wim": _never_silent(0, wim.read, b"MSWIM\0\0\0"),
+    "wim-lzms": _wim(1 << 19, 1 << 17),
+    "wim-solid": _within(lambda data, budget: wim_chunks.unpack_solid(data, 1 << 20, budget)),
     "wim-lzx": _wim(1 << 18, 1 << 15),
     "wim-xpress": _wim(1 << 17, 1 << 15),
     "xar": _libarchive(libarchive.XAR, b"xar!\0"),

@@ -1,9 +1,12 @@
 """Windows images: stored, XPRESS and LZX by the simplest of packers, all else by wimlib."""
 
+import base64
+import math
 import random
 import shutil
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +21,7 @@ Members = Callable[..., list[tuple[str, bytes]]]
 Packer = Callable[[bytes], bytes]
 
 CHUNK = 1 << 15
-STORED, XPRESS, LZX, LZMS = 0, 1 << 17, 1 << 18, 1 << 19
+STORED, XPRESS, LZX = 0, 1 << 17, 1 << 18
 IN_METADATA, PACKED, SOLID = 2, 4, 16
 
 
@@ -168,11 +171,95 @@ PACKERS: dict[str, tuple[Packer | None, int]] = {
 }
 
 
+RAMP = b"".join(struct.pack("<L", number * 7919) for number in range(1500))
+CALLS = b"".join(b"\xe8" + struct.pack("<l", 0x4000 - at) + b"\x90" * 3 for at in range(0, 3200, 8))
+BY_WIMLIB = {"eicar.com": EICAR, "text": EICAR + RAMP + CALLS}
+LZMS_IMAGE = zlib.decompress(
+    base64.b85decode(
+        b"c-r#~4)^qBU|_fa#0-243{4CiKn4>-*XvB4vq3J-"
+        b"J6365@lO1j$;beL3=Gp4z<}u<6NCZfGyH<^nM#;Z_;d#mrv8cnst%3;(IzngQ4yvl8Ub;d=FZNV=CvxWp3aUzy1^li"
+        b"elCtdF1n6>A)aBLL7~CAA+Et8x^A96u8Jxi+8$bl3~$QRvv)M#kJ_Xe#oqYEE_-RyW2L8avzjgjF8J{wjU_3JPcK97"
+        b"*7cVfjZadPoP<m=-pRlA*PM29%ZjoYmkOU%Jg5db#pp;5TTvN9?8UV0@--"
+        b"zM9v%z~3JhPu4tJ=#_UthFxTZ~zKZ*a+y6e&X6;}>-"
+        b"Xbay@llZvg#=7$dgapoKNff3&f=E~=>nAAX<Qs$ZoI0{u$}Q&R&+o2cfp&V2P8|X3T61J-"
+        b"XSiM7qE+=bH1c;GPCjF`HEF-$>swuWkFRmo{wBFOZ|#lZGgjM^{u{o&)V256n&j0@!CQY;rN6lsvU53On1lE-"
+        b"x%XMmKIR={2$>Kz!NaL*#-yI870bF-"
+        b"L@isjWYU^RE3~4y151^QxE9UIn#d*PrKR+8b(*uYxn^8|hKXrJR6vYLbbzCSYJj4@X~gXc28){p&qTtvg<i1w7xnhC"
+        b">jY1R1Ymf`#fEOU+RMj~cqRB<eeHDPn>&*`S0Chxk`|h*pnU7y;mih>Gq)e?aFjkU`zezGy8xR3+XS`%HU&c_)}!1v"
+        b"lkRcPm{ZMtZf(ti&7xuFYOeB|N;pJsV+>->`5x~7;(CaK`Tgzu2W3OK8q)tp3*73Pc9DUj2a+h*f}p9ffDuAN((-"
+        b"x!DNp(uUl<8Smi^-"
+        b"0{_n@?R{KXT&~$VGO2haN9mZ2zb6&`67dPE|uEz9z#x|#qjt+JZGg(BSW}B!W>u^aCN^;J2j4&<KDYsTDdcXefsjC0"
+        b"~Y#72BJQ;i$>=<mov?GH%gDWs~cry3_ZFFUbV6bISVlV_^kP1Jbyf0AHj-dj`(?{al09AW31Ti=>_%nn8#Y2E%hF~?"
+        b"A;x-I!KrtVnK4eiNuxe~FHbBxJh#i44P7IMimMcRrP~4Ki7zoY4`mn38VekNo1p(dQ1NM<OimU-xCq5N6Kz9TI*^WR"
+        b"FPoNEcU>fFQ4<OqeNCtpS2mzZ|0mOzt(_9$LfqGql{(;zmuF?i*pFc3{QS}-"
+        b"FO*RCw41j)fV=w{hMOOzB!{;g=pm;D)#1|+73VTq9IuC#kKspU@`hXNy>LaC0+^N9=2u<*&1$}s0=VAZ=r)qu-"
+    )
+)
+SOLID_IMAGE = zlib.decompress(
+    base64.b85decode(
+        b"c-r#~4)^qBU|_fa#0-"
+        b"243{4CiKn4@TLM6L&R;C{jSN?|0d!n%D1tS9pGBBKA00X8aOb`Z?&+rSvXUbtl;nN*dsKA*lAg9;>9c{?)rc6D1NAv"
+        b"xtO`1{cjbH4tmo`0CdOA0&>0;o5A0N_KlEV1(GW2d;f2q;<Bt^+d$Ry*P{A+*BX*aj5D4TJmaOx?Lai5NJdsi^TUQF"
+        b"9AUsK}Y;laS5!0;vPaEH2U&km!HYuW_)llU*KyB^(NapiD_w($KliH}QetUG@|NZ@>yL}BV9h=g^reu7d?zA;G8sUw"
+        b"@E++uG2{O&3iXs7q+)Df_*HAkj)hTG*WT2+5TBY(%?<TF-VllB|FzSXt&_!?*JZ<3qy*4`*SW3@f$zv1gkU3-"
+        b"tMNnYI)y!B^Q`kQ+pJC`$tIfyTld!O~}W8OiAkO^TEJe;~_OzMeRv8-!F)Us7eCasyYLMxg(uvEE-YtgK%iCj`%T1q"
+        b"chr#U;DYsLj=n3zUH1;m&{2RJ&Y1}OTQM%=DowD{=S9l^#DcDG~SyEmu3z+r2%YgNK(X<3FtE0*8+|4T1@Q}J=3@Mh"
+        b"61W-4lqZd2Z|s3hEDJI;HH;hv5-gJpw3gJFY7gAqfgpoT`=39-"
+        b"*{2cF!CF35YzJa_GeqBbdq=xvNa%sJn0Fq@@1nBU*de^54*t0Dbww7{*tX%`tdS|IVsrT|S-"
+        b"1&k0Hk|Hx7T|H}hH|@9Xbj3Wg{Kw1w8eYr_fT$3-"
+        b"fRr*A;X1GZ6G*xdKo^JTa7htLa?W;)FfG(6w^l29zy9y3Di??X0TUH$I*g~b=Dd*CE^fN_T#f1bjBQRI9UcDvvtbBl"
+        b"@MQ31uw$?R(~b=846eX*<jLU2-~wbtFxWCE0n@7zScM-@-WMop$4~*}=_B!NfT}$if*70`{24-"
+        b"l;vqmWL$Df5aT^9VpqLL(AF`+sST!~o8zAWq#Ew82Cx%EM%atJ*C~nDM41{K2eb`mlFn9pPf`D%D0sF`sMb-eU6Q2q"
+        b"jpgV$qY)7DoC(s5zFb(su2axR!Bm=-Egn&(~0AfR+X)X-"
+        b"rK)o(N|3K_OS7`&Z&mS1}sCtcoCL02wBak+S`V3tiNDQB=e1PJ?KoMV{3@GeDA?i$bA2<QA0Z;~)4@hyPK2plWof<6"
+        b"QA%-h0=)==G7Xtuku4l6"
+    )
+)
+"""What wimlib-imagex 1.13 makes of ``BY_WIMLIB`` with ``--compress=LZMS`` and ``--solid``."""
+IMAGES = {"LZMS": LZMS_IMAGE, "solid": SOLID_IMAGE}
+
+
 @pytest.mark.parametrize(("pack", "packing"), PACKERS.values(), ids=PACKERS)
 def test_files_have_their_names(members: Members, pack: Packer | None, packing: int) -> None:
     plain = TEXT.replace(b"\xe8", b"\xe9")  # calls are translated, which these packers leave out
     found = members(wim({"eicar.com": EICAR, "text": plain}, pack, packing))
     assert found == [("in/eicar.com", EICAR), ("in/text", plain)]
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_lzms_has_differences_and_calls(unpack: Unpack, image: bytes) -> None:
+    found = unpack(image)
+    assert {one.name: one.data for one in found if isinstance(one, Piece)} == BY_WIMLIB
+    assert len(found) == len(BY_WIMLIB)
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_of_lzms_what_is_over_a_limit_is_cut_and_said(unpack: Unpack, image: bytes) -> None:
+    found = unpack(image, max_part_bytes=5000)
+    assert [one.reason for one in found if isinstance(one, Shut)] == [Reason.LIMIT]
+    text = next(one.data for one in found if isinstance(one, Piece) and one.name == "text")
+    assert len(text) >= 4900
+    assert text == BY_WIMLIB["text"][: len(text)]
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_any_damage_to_lzms_is_survived(unpack: Unpack, image: bytes) -> None:
+    numbers = random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(image)
+        for _ in range(3):
+            damaged[numbers.randrange(len(damaged))] = numbers.randrange(256)
+        unpack(bytes(damaged))
+    for keep in range(210, 850, 60):  # behind it are words for people
+        assert any(isinstance(one, Shut) for one in unpack(image[:keep])), keep
+
+
+def test_what_holds_solid_contents_and_what_is_in_it_must_both_be_there(unpack: Unpack) -> None:
+    for files, size in (({"a": EICAR}, 1), ({"a": EICAR}, 1 << 32)):
+        whole = bytearray(wim(files, flags=SOLID))
+        entry = len(whole) - 50
+        whole[entry + 16 : entry + 24] = size.to_bytes(8, "little")
+        assert [type(one) for one in unpack(bytes(whole))] == [Shut]
 
 
 def test_a_content_that_no_image_names_is_read(members: Members) -> None:
@@ -185,11 +272,10 @@ def test_a_content_that_no_image_names_is_read(members: Members) -> None:
 @pytest.mark.parametrize(
     ("image", "why"),
     [
-        (wim(FILES, bytes, LZMS), "LZMS"),
-        (wim(FILES, flags=SOLID), "not known"),
+        (wim(FILES, bytes, 1 << 20), "not known"),
         (wim(FILES, part=2), "another file"),
     ],
-    ids=["LZMS", "solid", "split"],
+    ids=["unknown", "split"],
 )
 def test_what_cannot_be_opened_is_said_once(unpack: Unpack, image: bytes, why: str) -> None:
     shuts = [found for found in unpack(image) if isinstance(found, Shut)]
@@ -244,6 +330,8 @@ def test_any_damage_is_survived(unpack: Unpack, pack: Packer | None, packing: in
     [
         ["--compress=none"], ["--compress=XPRESS"], ["--compress=LZX"],
         ["--compress=XPRESS", "--chunk-size=4K"], ["--compress=LZX", "--chunk-size=2M"],
+        ["--compress=LZMS"], ["--solid"],
+        ["--solid", "--solid-compress=LZX", "--solid-chunk-size=64K"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -256,6 +344,7 @@ def test_images_of_wimlib(unpack: Unpack, tmp_path: Path, options: list[str]) ->
         "env.exe": program,
         "sub/words": b" ".join(b"%d" % numbers.randrange(3000) for _ in range(40_000)),
         "sub/deep/random": numbers.randbytes(70_000),
+        "sound": b"".join(struct.pack("<h", int(9e3 * math.sin(n / 40))) for n in range(30_000)),
     }
     for name, content in files.items():
         place = tmp_path / "tree" / name

@@ -32,3 +32,36 @@ def table(lengths: Sequence[int]) -> tuple[list[int], int]:
     if len(entries) > 1 << bits:
         raise CodeError("a Huffman code with too many symbols")
     return entries, bits
+
+
+def lengths_for(counts: Sequence[int]) -> list[int]:
+    """Of the code that is best for symbols that occur so often (D. A. Huffman, 1952).
+
+    Where two are as rare, symbols come before what is put together of them, and lower ones first.
+    """
+    order = sorted(range(len(counts)), key=counts.__getitem__)
+    if len(order) < 2:
+        return [1] * len(order)
+    leaves = [counts[symbol] for symbol in order]
+    total = len(leaves)
+    above, nodes = [0] * (2 * total - 1), list[int]()
+    leaf, node = 0, 0
+    for number in range(total, 2 * total - 1):
+        weight = 0
+        for _ in range(2):
+            if leaf < total and (node >= len(nodes) or leaves[leaf] <= nodes[node]):
+                weight += leaves[leaf]
+                above[leaf] = number
+                leaf += 1
+            else:
+                weight += nodes[node]
+                above[total + node] = number
+                node += 1
+        nodes.append(weight)
+    depths = [0] * (2 * total - 1)
+    for number in range(2 * total - 3, -1, -1):
+        depths[number] = depths[above[number]] + 1
+    lengths = [0] * total
+    for place, symbol in enumerate(order):
+        lengths[symbol] = depths[place]
+    return lengths

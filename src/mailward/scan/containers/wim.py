@@ -1,4 +1,4 @@
-"""Windows images (WIM): stored, or packed by XPRESS or LZX; LZMS and solid ones (ESD) stay shut.
+"""Windows images (WIM, ESD): stored, or packed by XPRESS, LZX or LZMS, also several files as one.
 
 Contents are in a table, each once however many files have it; names are in the metadata of each
 image. All contents of the table are read, also those that no image names. Format: Microsoft,
@@ -18,8 +18,10 @@ from mailward.scan.verdict import Reason
 STARTS = rb"MSWIM\0\0\0"
 
 _XPRESS, _LZX, _LZMS = 1 << 17, 1 << 18, 1 << 19
-_UNPACK: dict[int, chunks.Packing] = {_XPRESS: "XPRESS", _LZX: "LZX"}
+_UNPACK: dict[int, chunks.Packing] = {_XPRESS: "XPRESS", _LZX: "LZX", _LZMS: "LZMS"}
 _METADATA, _PACKED, _SOLID = 2, 4, 16
+_SOLID_SIZE = 1 << 32
+"""Said of what holds several contents; those that follow it in the table are in it."""
 _RESOURCE = struct.Struct("<QQQ")
 _ENTRY_BYTES, _ENTRIES_MAX = 50, 100_000
 _TABLE_AT = 48
@@ -49,14 +51,11 @@ class _Entry:
 @dataclass(frozen=True, slots=True)
 class _Image:
     data: bytes
-    packing: int
     method: chunks.Method
     part: int
 
     def opens(self, resource: _Resource) -> bool:
         """Whether it is packed in a way that is understood, if it is."""
-        if resource.flags & _SOLID:
-            return False
         return not resource.flags & _PACKED or self.method.is_known
 
 
@@ -73,14 +72,15 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
         yield Shut(Reason.MALFORMED, "Windows image: its table of contents is damaged")
     entries = list(_entries(listing))
     here = [entry for entry in entries if entry.part == image.part]
+    apart = [entry for entry in here if not entry.resource.flags & _SOLID]
     names: dict[bytes, str] = {}
-    for entry in here:
+    for entry in apart:
         if entry.resource.flags & _METADATA and image.opens(entry.resource):
             metadata, shut = _content(image, entry.resource, _METADATA_MAX_BYTES, budget)
             _read_names(metadata, names, budget)
             if shut is not None:
                 yield Shut(shut.reason, "Windows image: its names are damaged")
-    for entry in here:
+    for entry in apart:
         budget.check_time()
         if not entry.resource.flags & _METADATA and image.opens(entry.resource):
             name = names.get(entry.hash, "")
@@ -88,10 +88,11 @@ def read(data: bytes, _called: str, budget: Budget) -> Contents:
             yield Piece(content, Role.MEMBER, name)
             if shut is not None:
                 yield Shut(shut.reason, shut.detail, name)
-    shut_here = sum(not image.opens(entry.resource) for entry in here)
+    for run in _runs([entry for entry in here if entry.resource.flags & _SOLID]):
+        yield from _solid(data, run, names, budget)
+    shut_here = sum(not image.opens(entry.resource) for entry in apart)
     if shut_here:
-        how = "by LZMS" if image.packing == _LZMS else "in a way that is not known"
-        why = f"Windows image: {shut_here} of its contents are packed {how}"
+        why = f"Windows image: {shut_here} of its contents are packed in a way that is not known"
         yield Shut(Reason.UNSUPPORTED, why)
     if len(here) < len(entries):
         why = f"Windows image: {len(entries) - len(here)} of its contents are in another file"
@@ -103,7 +104,7 @@ def _image(data: bytes) -> _Image:
     part = struct.unpack_from("<H", data, 40)[0]
     packing = flags & (_XPRESS | _LZX | _LZMS)
     bits = (chunk_bytes or 1 << 15).bit_length() - 1
-    return _Image(data, packing, chunks.Method(_UNPACK.get(packing, ""), bits), part)
+    return _Image(data, chunks.Method(_UNPACK.get(packing, ""), bits), part)
 
 
 def _resource(data: bytes, at: int) -> _Resource:
@@ -115,6 +116,48 @@ def _entries(listing: bytes) -> Iterator[_Entry]:
     for at in range(0, len(listing) - _ENTRY_BYTES + 1, _ENTRY_BYTES):
         part = int.from_bytes(listing[at + 24 : at + 26], "little")
         yield _Entry(_resource(listing, at), part, listing[at + 30 : at + 50])
+
+
+def _runs(entries: list[_Entry]) -> Iterator[tuple[list[_Resource], list[_Entry]]]:
+    """What holds several contents, and those; some can be one behind another."""
+    holders: list[_Resource] = []
+    held: list[_Entry] = []
+    for entry in entries:
+        if entry.resource.size != _SOLID_SIZE:
+            held.append(entry)
+            continue
+        if held:
+            yield holders, held
+            holders, held = [], []
+        holders.append(entry.resource)
+    if holders or held:
+        yield holders, held
+
+
+def _solid(
+    data: bytes,
+    run: tuple[list[_Resource], list[_Entry]],
+    names: dict[bytes, str],
+    budget: Budget,
+) -> Contents:
+    """The files of a run: each says where it is in all of it, and has its size as packed size."""
+    whole, shut = b"", None
+    for holder in run[0]:
+        packed = data[holder.at : holder.at + holder.packed_bytes]
+        content, shut = chunks.unpack_solid(packed, max(0, budget.room() - len(whole)), budget)
+        whole += content
+        if shut is not None:
+            break
+    missing = shut is not None and not run[1]
+    for entry in run[1]:
+        place = entry.resource
+        content = whole[place.at : place.at + place.packed_bytes]
+        is_cut = len(content) < place.packed_bytes
+        missing |= is_cut
+        if content or not is_cut:
+            yield Piece(content, Role.MEMBER, names.get(entry.hash, ""))
+    if missing:
+        yield shut or Shut(Reason.MALFORMED, "Windows image: contents that are nowhere")
 
 
 def _content(
