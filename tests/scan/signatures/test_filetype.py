@@ -153,11 +153,22 @@ def test_lines_that_do_not_concern_us_are_passed_over(line: str) -> None:
         "1:0:(4d|):x:CL_TYPE_ANY:CL_TYPE_X",
         "1:0:" + "4d" * 5000 + ":x:CL_TYPE_ANY:CL_TYPE_X",
         "1:0:((((4d))))" + "(" * 500 + ":x:CL_TYPE_ANY:CL_TYPE_X",
+        "1:0:" + "*4d" * 17 + ":x:CL_TYPE_ANY:CL_TYPE_X",
+        "1:*:4d{0-900}5a*4d:x:CL_TYPE_ANY:CL_TYPE_X",
+        "1:0:4d{0-900}5a*4d{5-}4d:x:CL_TYPE_ANY:CL_TYPE_X",
+        "1:0:" + "(4d|4d4d)" * 30 + ":x:CL_TYPE_ANY:CL_TYPE_X",
     ],
 )
 def test_a_malformed_line_is_refused_with_its_reason(line: str) -> None:
     with pytest.raises(FormatError):
         parse_line(line)
+
+
+def test_stars_find_what_lies_behind_each_other_and_cost_no_more_than_one() -> None:
+    line = "1:0:41" + "*2e4?" * 15 + "***5a:x:CL_TYPE_ANY:CL_TYPE_HTML"
+    assert matches(line, b"A" + b"..B" * 15 + b"Z")
+    assert not matches(line, b"A" + b"..B" * 14 + b"Z")
+    assert not matches(line, b"A" + b"..B" * 341)  # ways to try: more than seconds in a century
 
 
 def test_any_bytes_have_a_type() -> None:

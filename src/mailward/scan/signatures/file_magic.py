@@ -19,6 +19,10 @@ _MAGIC_MAX = 4096
 """Characters of one magic: the longest known has 200, and each costs every file."""
 _RUN_MIN_BYTES = 6
 """Of a magic's bytes in a row that are looked for by themselves."""
+_STARS_MAX = 16
+"""Of one magic."""
+_WAYS_MAX = 4 << 20
+"""In which one magic may lie in a head: some 50 ms for a head that is made to try them all."""
 
 _TYPE_NAME = re.compile(r"CL_TYPE_[A-Z0-9_]{1,40}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -116,29 +120,54 @@ def _offset(text: str) -> tuple[int | None, int]:
 
 def _searched(type_: str, offset: int | None, within: int, magic: str) -> Magic:
     """The body format, as far as file type magic uses it, as a regular expression."""
-    parts: list[str] = []
+    pattern = ""
     fixed: list[bytes] = []
-    at = 0
+    at = stars = 0
+    ways = HEAD_BYTES if offset is None or within else 1
+    is_loose = False
     while at < len(magic):
         token = _TOKEN.match(magic, at)
         if token is None:
             raise FormatError(f"cannot read the magic at {magic[at : at + 20]!r}")
         fixed.append(bytes.fromhex(token.group()) if token.lastgroup == "byte" else b"")
-        parts.append(_as_regex(token))
+        if token.lastgroup != "star":
+            lengths = _lengths(token)
+            is_loose |= lengths > 1
+            ways *= lengths
+        elif pattern.endswith(".*?"):
+            at = token.end()  # two say no more than one
+            continue
+        else:
+            stars += 1
+            # Where everything before has one length, its first place leaves most room for the rest.
+            pattern = pattern if is_loose else f"(?>{pattern})"
+            ways *= HEAD_BYTES if is_loose or stars == 1 else 1
+        pattern += _as_regex(token)
         at = token.end()
+    if stars > _STARS_MAX or ways > _WAYS_MAX:
+        raise FormatError("a magic with so many gaps of any length takes too long to look for")
     try:
-        pattern = re.compile("".join(parts).encode("latin-1"), re.DOTALL)
+        compiled = re.compile(pattern.encode("latin-1"), re.DOTALL)
     except (re.error, OverflowError):
         raise FormatError("a gap in the magic ends before it begins") from None
     sign = max(filter(None, fixed), key=_rarity, default=b"")
     run = _long_run(fixed) if offset is None or within else b""
-    return Magic(type_, offset, within, pattern=pattern, begin=fixed[0], sign=sign, run=run)
+    return Magic(type_, offset, within, pattern=compiled, begin=fixed[0], sign=sign, run=run)
 
 
 def _long_run(fixed: list[bytes]) -> bytes:
     """The last long run of fixed bytes, an empty one for any other byte; empty if none is long."""
     runs = b"".join(byte or b"\0" for byte in fixed).split(b"\0")
     return next((run for run in reversed(runs) if len(run) >= _RUN_MIN_BYTES), b"")
+
+
+def _lengths(token: re.Match[str]) -> int:
+    """How many it may have within a head."""
+    if token.lastgroup == "either":
+        words = token["either"].split("|")
+        return len(words) if len({len(word) for word in words}) > 1 else 1
+    low, dash, high = (token["gap"] or "").partition("-")
+    return max(1, min(int(high or HEAD_BYTES), HEAD_BYTES) - int(low or 0) + 1) if dash else 1
 
 
 def _rarity(byte: bytes) -> int:
