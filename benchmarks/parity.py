@@ -116,7 +116,7 @@ class Made:
 def sample(count: int, random_: random.Random) -> list[tuple[str, str]]:
     """Lines and their suffixes: of each file in turn, at random, until there are enough."""
     files = [
-        (path.suffix, [line for line in path.read_text("latin-1").splitlines() if line])
+        (path.suffix, [line for line in path.read_text("latin-1").splitlines() if is_line(line)])
         for path in sorted((SHARED / "definitions/clamav").iterdir())
         if path.suffix in READERS
     ]
@@ -130,6 +130,11 @@ def sample(count: int, random_: random.Random) -> list[tuple[str, str]]:
             del lines[:share]
     random_.shuffle(taken)
     return taken[:count]
+
+
+def is_line(line: str) -> bool:
+    """Whether it is a signature, not a remark."""
+    return ":" in line and not line.startswith("#")
 
 
 def renamed(suffix: str, line: str, number: int) -> str:

@@ -2,7 +2,7 @@
 what was locked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailward.scan.part import Role
 from mailward.scan.verdict import Doubt, Reason
@@ -21,6 +21,9 @@ class Piece:
     """What tells it from its siblings in a part's path, beside its name: ``2.1`` of a MIME part."""
     is_sealed: bool = False
     """Scanned and not opened: what is in it is given beside it already."""
+    inside: str = ""
+    """ClamAV's type of what holds it, where that is no part of its own: ``CL_TYPE_NULSFT`` of an
+    installer behind a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +87,9 @@ Found = Piece | Shut | Ambiguous | Unlocked | Fragment
 
 Contents = Iterator[Found]
 """Made one at a time, so that a bomb is stopped before it is unpacked."""
+
+
+def within(type_: str, contents: Contents) -> Contents:
+    """``contents``, each piece in something of ClamAV's type ``type_``."""
+    for found in contents:
+        yield replace(found, inside=type_) if isinstance(found, Piece) else found

@@ -34,3 +34,5 @@ class Part:
     """How many messages and containers it is inside of."""
     parent: "Part | None" = field(default=None, compare=False, repr=False)
     """The message or container that it came out of."""
+    inside: str = field(default="", compare=False)
+    """ClamAV's type of what holds it in ``parent``, where that is not the parent itself."""

@@ -39,7 +39,7 @@ from mailward.scan.containers import (
 )
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.recognised import recognise
-from mailward.scan.contents import Contents, Shut
+from mailward.scan.contents import Contents, Shut, within
 from mailward.scan.documents import readers
 from mailward.scan.mime import inline
 from mailward.scan.verdict import Reason
@@ -71,6 +71,16 @@ def _never_silent(empty_bytes: int, magic: bytes, what: str, read: Reader) -> Fo
             yield Shut(Reason.MALFORMED, f"{what}: nothing in it can be read")
 
     return magic, what, reading
+
+
+def _behind(type_: str, read: Reader) -> Reader:
+    """Of formats that may stand behind something else; a zip that begins as one does not."""
+
+    def reading(data: bytes, name: str, budget: Budget) -> Contents:
+        contents = read(data, name, budget)
+        return contents if data.startswith(b"PK") else within(type_, contents)
+
+    return reading
 
 
 _AT_START: tuple[Format, ...] = (
@@ -109,10 +119,10 @@ _AT_START: tuple[Format, ...] = (
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.DOTALL)
 
 _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
-    (iso.looks_like_iso, "ISO 9660 disk image", iso.read),
+    (iso.looks_like_iso, "ISO 9660 disk image", _behind("CL_TYPE_ISO9660", iso.read)),
     (disk.looks_like_disk, "disk image", disk.read),
     (udf.looks_like_udf, "UDF disk image", udf.read),
-    (zip_archive.looks_like_zip, "zip archive", zip_archive.read),
+    (zip_archive.looks_like_zip, "zip archive", _behind("CL_TYPE_ZIP", zip_archive.read)),
     *readers.BY_LOOK,
 )
 """Besides what it starts as."""

@@ -10,7 +10,7 @@ from mailward.scan import programs
 from mailward.scan.budget import Budget
 from mailward.scan.containers import ace, autoit, inno, installshield, installshield_cabinet, nsis
 from mailward.scan.containers import zip as zip_archive
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Piece, Shut, within
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
@@ -73,8 +73,8 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield Piece(data[at : at + budget.room() + 1], Role.MEMBER, f"{at}.zip")
     installer = nsis.find(data)
     if installer is not None:
-        yield from nsis.read(data, installer, budget)
-    yield from autoit.read(data, budget)
+        yield from within("CL_TYPE_NULSFT", nsis.read(data, installer, budget))
+    yield from within("CL_TYPE_AUTOIT", autoit.read(data, budget))
     if inno.holds_installer(data):
         yield from inno.read(data, budget)
     yield from programs.read(data, budget)

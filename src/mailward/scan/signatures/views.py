@@ -35,12 +35,17 @@ class Containers:
         if parent is None:
             return ()
         if self._last is None or self._last[0] is not parent:
-            name = filetype.identify(parent.data, parent).name
-            self._last = parent, (*self._of_parent(parent), name)
-        return self._last[1]
+            self._last = parent, (*self._of_parent(parent), _type(parent))
+        around = self._last[1]
+        return (*around, part.inside) if part.inside not in ("", around[-1]) else around
 
     def _of_parent(self, parent: Part) -> tuple[str, ...]:
         grand = parent.parent
         if grand is None:
             return ()
-        return (*self._of_parent(grand), filetype.identify(grand.data, grand).name)
+        around = (*self._of_parent(grand), _type(grand))
+        return (*around, parent.inside) if parent.inside not in ("", around[-1]) else around
+
+
+def _type(part: Part) -> str:
+    return filetype.identify(part.data, part).name

@@ -1,6 +1,8 @@
 """Files put into others, by the type that ClamAV gives the outer one."""
 
+import bz2
 import gzip
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -8,8 +10,10 @@ from base64 import b64encode, encodebytes
 from collections.abc import Callable, Mapping
 from io import BytesIO
 
-from tests.scan.containers.archives import cab
-from tests.scan.documents.build import compound_file, ole_native
+from tests.scan.containers.archives import cab, cpio, lha, nsis
+from tests.scan.containers.installers import autoit
+from tests.scan.documents.build import compound_file, ole1_object, ole_native, package, tnef
+from tests.starter.samples.formats import onenote
 
 
 def wrapped(data: bytes, container: str) -> bytes:
@@ -64,6 +68,20 @@ def _html(data: bytes) -> bytes:
     return page % (b"hello " * 16, b64encode(data))
 
 
+def _rtf(data: bytes) -> bytes:
+    digits = ole1_object(b"Package", package("example.bin", data)).hex().encode()
+    return b"{\\rtf1\\ansi{\\object\\objemb{\\*\\objdata %b}}text}" % digits
+
+
+def _xml(root: bytes) -> Callable[[bytes], bytes]:
+    def made(data: bytes) -> bytes:
+        space = b"http://schemas.microsoft.com/office/word/2003/wordml"
+        inner = b"<w:binData>%b</w:binData>" % encodebytes(data)
+        return b'<?xml version="1.0"?><%b xmlns:w="%b">%b</%b>' % (root, space, inner, root)
+
+    return made
+
+
 WRAPPERS: Mapping[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "CL_TYPE_ANY": bytes,
@@ -78,4 +96,15 @@ WRAPPERS: Mapping[str, Callable[[bytes], bytes]] = {
     "CL_TYPE_PDF": _pdf,
     "CL_TYPE_MSOLE2": _ole2,
     "CL_TYPE_HTML": _html,
+    "CL_TYPE_RTF": _rtf,
+    "CL_TYPE_XML_WORD": _xml(b"w:wordDocument"),
+    "CL_TYPE_XML_XL": _xml(b"Workbook"),
+    "CL_TYPE_BZ": bz2.compress,
+    "CL_TYPE_XZ": lzma.compress,
+    "CL_TYPE_CPIO_NEWC": lambda data: cpio("example.bin", data),
+    "CL_TYPE_LHA_LZH": lambda data: lha("example.bin", data),
+    "CL_TYPE_TNEF": lambda data: tnef(("example.bin", data)),
+    "CL_TYPE_ONENOTE": onenote,
+    "CL_TYPE_AUTOIT": lambda data: autoit({"example.bin": data}),
+    "CL_TYPE_NULSFT": lambda data: nsis("example.bin", data),
 }
