@@ -189,7 +189,7 @@ def _wim(flags: int, chunk_bytes: int) -> Parser:
 def _rar(version: int) -> Parser:
     """Two files of a solid archive that the bytes are, in halves."""
 
-    def read(data: bytes, _: str, budget: Budget) -> Contents:
+    def read(data: bytes, name: str, budget: Budget) -> Contents:
         archive = rar_files.MAGIC + struct.pack("<HBHH6x", 0x90CF, 0x73, 0, 13)
         half = len(data) // 2
         for packed in (data[:half], data[half:]):
@@ -198,7 +198,7 @@ def _rar(version: int) -> Parser:
             )
             head = struct.pack("<BHH", 0x74, 0x8010, 7 + len(fields)) + fields
             archive += struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head + packed
-        return rar_files.read(archive, budget)
+        return rar_files.read(archive, name, budget)
 
     return _reader(read)
 

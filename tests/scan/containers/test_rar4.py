@@ -18,6 +18,7 @@ from mailward.scan.passwords import Passwords
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
+from tests.scan.containers import rar_archives
 
 pytestmark = pytest.mark.skipif(
     not libarchive.version(), reason="needs libarchive13, which is not installed"
@@ -98,6 +99,47 @@ def test_an_empty_file_needs_no_password(unlock: Unlock) -> None:
     found = unlock(archive(file("empty", b""), file("eicar.com", EICAR)))
     assert [one.name for one in found if isinstance(one, Piece)] == ["empty", "eicar.com"]
     assert [one.name for one in found if isinstance(one, Unlocked)] == ["eicar.com"]
+
+
+@pytest.mark.parametrize("whole", [rar_archives.LOCKED, rar_archives.HIDDEN])
+def test_a_password_of_the_mail_opens_a_solid_archive(unlock: Unlock, whole: bytes) -> None:
+    """The first file is empty, and begins what the others go on with."""
+    names = ["empty", "words.txt", "eicar.com"]
+    found = unlock(whole)
+    assert [one.name for one in found if isinstance(one, Unlocked)] == names
+    pieces = {one.name: one.data for one in found if isinstance(one, Piece)}
+    assert pieces == {name: rar_archives.FILES[name] for name in names}
+    assert not any(isinstance(one, Shut) for one in found)
+
+
+@pytest.mark.parametrize("whole", [rar_archives.LOCKED, rar_archives.HIDDEN])
+def test_a_solid_archive_without_its_password_is_encrypted(unlock: Unlock, whole: bytes) -> None:
+    found = unlock(whole, "password: other")
+    assert {one.reason for one in found if isinstance(one, Shut)} == {Reason.ENCRYPTED}
+    assert not any(one.data for one in found if isinstance(one, Piece))
+
+
+def test_what_is_locked_behind_other_salts_does_not_cost_a_key_each(
+    unlock: Unlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rar_archives.LOCKED
+    at = whole.index(b"empty") - 32
+    size = int.from_bytes(whole[at + 5 : at + 7], "little")
+    head, data = whole[at : at + size], whole[at + size : at + size + 16]
+    made = 0
+
+    def derived(_password: str, _salt: bytes) -> tuple[bytes, bytes]:
+        nonlocal made
+        made += 1
+        return bytes(16), bytes(16)
+
+    monkeypatch.setattr(rar4, "_derived", derived)
+    salts = (number.to_bytes(8, "big") for number in range(500))
+    fields = (head[7:37] + salt + head[45:] for salt in salts)
+    blocks = b"".join(block(0x74, 0x8404, one) + data for one in fields)
+    found = unlock(whole[:at] + blocks + whole[at:])
+    assert made <= 2
+    assert Reason.ENCRYPTED in {one.reason for one in found if isinstance(one, Shut)}
 
 
 def test_keys_are_not_made_for_ever(unlock: Unlock, monkeypatch: pytest.MonkeyPatch) -> None:

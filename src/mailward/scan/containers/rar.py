@@ -71,10 +71,10 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     if rewritten is None and plain.locked:
         return
     whole = rewritten or data
-    if not data.startswith(MAGIC_5) and rar_files.are_needed(whole):
-        yield from rar_files.read(whole, budget)
-    else:
+    if data.startswith(MAGIC_5):
         yield from libarchive.read(libarchive.RAR, whole, name, budget)
+    else:
+        yield from rar_files.read(whole, name, budget)
 
 
 def listed(data: bytes) -> Iterator[Listed]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget, Spent
-from mailward.scan.containers import libarchive
+from mailward.scan.containers import rar_files
 from mailward.scan.contents import Listed, Shut
 from mailward.scan.passwords import DEAR
 
@@ -22,7 +22,7 @@ MAGIC = b"Rar!\x1a\x07\0"
 
 _BLOCKS_MAX = 20_000
 _MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
-_HAS_DATA, _HEADERS_ENCRYPTED = 0x8000, 0x80
+_HAS_DATA, _HEADERS_ENCRYPTED, _SOLID = 0x8000, 0x80, 0x08
 _IS_ENCRYPTED, _IS_LARGE, _HAS_SALT = 0x04, 0x100, 0x400
 _IN_PARTS = 0x03
 _BLOCK = struct.Struct("<HBHH")
@@ -95,6 +95,26 @@ def _plain_header(data: bytes, at: int) -> _Header:
     return _Header(kind, flags, data[at : at + size], at + size)
 
 
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """An encrypted file."""
+
+    name: str
+    head: bytes
+    """Its header, as it is without encryption."""
+    packed: bytes
+    salt: bytes
+    size: int
+    check: int
+    is_stored: bool
+
+    def plain(self, packed: bytes) -> bytes:
+        """Made anew of what it is packed to."""
+        head = self.head
+        flags = int.from_bytes(head[3:5], "little")
+        return _remade(head[:7] + struct.pack("<L", len(packed)) + head[11:], flags) + packed
+
+
 class Archive:
     """One walk over the blocks."""
 
@@ -102,6 +122,11 @@ class Archive:
         self._data = data
         self._budget = budget
         self._keys: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}
+        self._is_solid = self._is_broken = False
+        self._password: str | None = None
+        """That fitted a file: others of a solid archive cannot be tried by themselves."""
+        self._chain: list[_Locked] = []
+        """Files that hold nothing, which is no proof, but that one behind them may go on from."""
         self.unlocked: list[str] = []
         self.locked: list[str] = []
 
@@ -124,6 +149,7 @@ class Archive:
                     password = self._password_of_headers(at)
                 header = self._header(at, password if encrypted else None)
                 stop = header.after + header.data_bytes
+                self._is_solid |= header.kind == _MAIN and bool(header.flags & _SOLID)
                 if header.kind == _MAIN and header.flags & _HEADERS_ENCRYPTED:
                     encrypted = changed = True
                     out += _remade(header.raw, header.flags & ~_HEADERS_ENCRYPTED)
@@ -140,7 +166,9 @@ class Archive:
             at = stop
             if header.kind == _END:
                 break
-        return bytes(out) if changed and (kept or not self.locked) else None
+        for one in self._chain:
+            out += one.plain(b"")
+        return bytes(out) if changed and (kept or self._chain or not self.locked) else None
 
     def _header(self, at: int, password: str | None) -> _Header:
         """Raises DamagedError, struct.error."""
@@ -182,34 +210,56 @@ class Archive:
         salt = raw[salt_at : salt_at + 8] if flags & _HAS_SALT else b""
         plain_flags = flags & ~(_IS_ENCRYPTED | _HAS_SALT)
         head = _remade(raw[:salt_at] + raw[salt_at + len(salt) :], plain_flags)
-        if not size:
-            return _remade(head[:7] + bytes(4) + head[11:], plain_flags)
-        if version >= _OLDEST_CIPHER and not flags & _IN_PARTS:
-            for password in self._candidates(salt):
-                self._budget.check_time()
-                key, vector = self._key(password, salt)
-                decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
-                plain = decryptor.update(packed[: len(packed) & ~15])
-                if method == _STORED:
-                    is_right = zlib.crc32(plain[:size]) == check
-                    made = struct.pack("<L", min(size, len(plain)))
-                    shorter = _remade(head[:7] + made + head[11:], plain_flags) + plain[:size]
-                    found = shorter
-                else:
-                    found = head + plain
-                    is_right = self._unpacks(found)
-                if is_right:
-                    self._budget.passwords.worked(password)
-                    self.unlocked.append(name)
-                    return found
-        self.locked.append(name)
+        one = _Locked(name, head, packed, salt, size, check, is_stored=method == _STORED)
+        if not size and not self._is_solid:
+            return one.plain(b"")
+        is_other = bool(self._chain) and salt != self._chain[0].salt  # keys cost time
+        if version < _OLDEST_CIPHER or flags & _IN_PARTS or self._is_broken or is_other:
+            self._is_broken = self._is_solid
+            self.locked.append(name)
+            return b""
+        if self._password is not None and self._is_solid:
+            if self._password in self._candidates(salt):
+                self.unlocked.append(name)
+                return self._decrypted(one, self._password)
+            self.locked.append(name)
+            self._is_broken = True
+            return b""
+        self._chain.append(one)
+        return b"" if not size else self._tried()
+
+    def _tried(self) -> bytes:
+        """The file that was met last, behind those that it goes on from, with what fits it."""
+        chain, self._chain = self._chain, []
+        for password in self._candidates(chain[-1].salt):
+            self._budget.check_time()
+            found = b"".join([self._decrypted(one, password) for one in chain])
+            last = chain[-1]
+            if last.is_stored:
+                content = found[len(found) - last.size :] if last.size <= len(last.packed) else b""
+                is_right = zlib.crc32(content) == last.check
+            else:
+                is_right = self._unpacks(found)
+            if is_right:
+                self._budget.passwords.worked(password)
+                self._password = password
+                self.unlocked += [one.name for one in chain]
+                return found
+        self._is_broken = self._is_solid
+        self.locked += [one.name for one in chain]
         return b""
 
-    def _unpacks(self, block: bytes) -> bool:
-        """Whether a file alone has the checksum that it should have; limits don't count here."""
+    def _decrypted(self, one: _Locked, password: str) -> bytes:
+        key, vector = self._key(password, one.salt)
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+        plain = decryptor.update(one.packed[: len(one.packed) & ~15])
+        return one.plain(plain[: one.size] if one.is_stored else plain)
+
+    def _unpacks(self, blocks: bytes) -> bool:
+        """Whether files have the checksums that they should have; limits don't count here."""
         try:
             scratch = Budget(self._budget.settings)
-            found = list(libarchive.read(libarchive.RAR, MAGIC + _PLAIN_MAIN + block, "", scratch))
+            found = list(rar_files.read(MAGIC + _PLAIN_MAIN + blocks, "", scratch))
         except Spent:
             return True  # so much that a limit was reached is no accident of a wrong key
         return bool(found) and not any(isinstance(one, Shut) for one in found)

@@ -1,4 +1,4 @@
-"""Files of RAR 1.5 to 4 that libarchive does not open: of solid archives, and packed before 2.9.
+"""Files of RAR 1.5 to 4, also those that libarchive does not open: of solid archives.
 
 Format: RARLAB's ``technote.txt`` of release 3; names: M. Kreen, ``rarfile.py``.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
-from mailward.scan.containers import rar_lz29
+from mailward.scan.containers import libarchive, rar_lz29
 from mailward.scan.containers.bits import DamagedError
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -50,17 +50,22 @@ class _Member:
     """It goes on from the one before."""
 
 
-def are_needed(data: bytes) -> bool:
-    """Whether there is a file in this archive of RAR 1.5 to 4 that libarchive does not open."""
+def read(data: bytes, name: str, budget: Budget) -> Contents:
+    """The files of an archive in which nothing is encrypted. Raises only Spent.
+
+    By libarchive, which is faster, if it opens them all. ``name``: of the archive.
+    """
+    if _are_ours(data):
+        yield from _Reader(data, budget).read()
+    else:
+        yield from libarchive.read(libarchive.RAR, data, name, budget)
+
+
+def _are_ours(data: bytes) -> bool:
     try:
         return any(m.is_solid or (m.version < 29 and m.method in _PACKED) for m in _members(data))
     except (DamagedError, struct.error):
         return False
-
-
-def read(data: bytes, budget: Budget) -> Contents:
-    """The files, none of which are encrypted. Raises only Spent."""
-    yield from _Reader(data, budget).read()
 
 
 def _members(data: bytes) -> Iterator[_Member]:
