@@ -146,6 +146,22 @@ def test_what_two_programs_take_for_two_things_is_read_as_both(members: Members)
 
 
 @needs_libarchive
+def test_a_file_of_many_blocks_is_read_to_its_end(members: Members, unpack: Unpack) -> None:
+    """Behind each block of RAR 5 libarchive has nothing to give, once."""
+    long = b"words of a file that has many blocks. " * 50
+    archive = archives.rar5_packed(("long", long), ("eicar.com", EICAR))
+    assert members(archive) == [("long", long), ("eicar.com", EICAR)]
+    assert not any(isinstance(each, Shut) for each in unpack(archive))
+
+
+@needs_libarchive
+def test_an_empty_file_in_a_solid_archive_hides_nothing(members: Members, unpack: Unpack) -> None:
+    archive = archives.rar5_packed(("first", b"first"), ("empty", b""), ("eicar.com", EICAR))
+    assert members(archive) == [("first", b"first"), ("empty", b""), ("eicar.com", EICAR)]
+    assert not any(isinstance(each, Shut) for each in unpack(archive))
+
+
+@needs_libarchive
 def test_warnings_without_content_are_no_file_without_end(unpack: Unpack) -> None:
     header = "1f6a2d6c68322d440000004400000000ffff5020000963696165722e636f6d138758"
     found = unpack(bytes.fromhex(header) + b"X" * 30, message_timeout_s=4)

@@ -280,8 +280,9 @@ class _Reader:
             if at.value and size.value:
                 block = (ctypes.c_char * size.value).from_address(at.value)
                 yield memoryview(block).cast("B"), offset.value
+                retries = 0
             else:
-                retries += 1  # an empty block is no end, and thousands of them are no file
+                retries += 1  # an empty block is no end, and only such blocks are no file
                 if retries > _RETRIES_MAX:
                     yield self._damaged()
                     return

@@ -153,6 +153,9 @@ class _Archive5:
                 if crypt is not None:
                     changed = True
                     out += self._file(body, fields, crypt, after, stop, kind)
+                elif kind == _FILE and not data_bytes and _is_packed(body, fields):
+                    changed = True
+                    out += _as_stored(body, fields)
                 else:
                     out += raw + self._data[after:stop]
             else:
@@ -249,6 +252,26 @@ class _Archive5:
                 "sha256", password.encode(), crypt.salt, rounds, 32
             )
         return self._keys[known]
+
+
+def _packing_at(body: bytes, at: int) -> int:
+    """Where a file's header says how it is packed."""
+    flags, at = _number(body, at)
+    _, at = _number(body, at)
+    _, at = _number(body, at)
+    return at + (4 if flags & _FILE_TIME else 0) + (4 if flags & _FILE_CRC else 0)
+
+
+def _is_packed(body: bytes, fields: int) -> bool:
+    return bool(_number(body, _packing_at(body, fields))[0] >> 7 & 7)
+
+
+def _as_stored(body: bytes, fields: int) -> bytes:
+    """A file of no bytes: of one that is packed, in a solid archive, libarchive 3.6 reads some."""
+    place = _packing_at(body, fields) + 1  # bits 7 to 9 are the second byte's lowest
+    made = body[:place] + bytes([body[place] & ~7]) + body[place + 1 :]
+    sized = _encoded(len(made)) + made
+    return struct.pack("<L", zlib.crc32(sized)) + sized
 
 
 def _without_padding(packed: bytes) -> bytes:
