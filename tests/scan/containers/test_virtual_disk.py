@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from mailward.scan.containers.vhdx import crc32c
+from mailward.scan.containers.crc32c import crc32c
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import EICAR
@@ -40,16 +40,19 @@ def item(name: str, at: int, size: int) -> bytes:
     return uuid.UUID(name).bytes_le + struct.pack("<LLLL", at, size, 0, 0)
 
 
-def vhdx(image: bytes, *, flags: int = 0, log: bytes = bytes(16), sector: int = 512) -> bytes:
-    """Blocks of a MiB: metadata in the second, the table in the third, then what is not zeros."""
-    head = struct.pack("<4sLQ", b"head", 0, 1) + bytes(32) + log + struct.pack("<HHLQ", 0, 1, 0, 0)
+def vhdx(
+    image: bytes, *, flags: int = 0, log: bytes = b"", sector: int = 512, table: bytes | None = None
+) -> bytes:
+    """Blocks of a MiB: metadata in the second, the table in the third, then the log, if any, then
+    what is not zeros."""
+    head = struct.pack("<4sLQ", b"head", 0, 1) + bytes(32)
+    head += (LOG if log else bytes(16)) + struct.pack("<HHLQ", 0, 1, len(log), 3 * MIB)
     header = checked(head.ljust(4096, b"\0")).ljust(0x10000, b"\0")
-    table = struct.pack("<4sLLL", b"regi", 0, 2, 0)
-    table += region("8b7ca206-4790-4b9a-b8fe-575f050f886e", MIB)
-    table += region("2dc27766-f623-4200-9d64-115e9bfd4a08", 2 * MIB)
-    front = (
-        b"vhdxfile".ljust(0x10000, b"\0") + 2 * header + 2 * checked(table.ljust(0x10000, b"\0"))
-    )
+    regions = struct.pack("<4sLLL", b"regi", 0, 2, 0)
+    regions += region("8b7ca206-4790-4b9a-b8fe-575f050f886e", MIB)
+    regions += region("2dc27766-f623-4200-9d64-115e9bfd4a08", 2 * MIB)
+    front = b"vhdxfile".ljust(0x10000, b"\0") + 2 * header
+    front += 2 * checked(regions.ljust(0x10000, b"\0"))
     metadata = struct.pack("<8sHH20x", b"metadata", 0, 3)
     metadata += item("caa16737-fa36-4d43-b3b6-33f0aa44e76b", 0x10000, 8)
     metadata += item("2fa54224-cd1b-4876-b211-5dbed83bf4b8", 0x10008, 8)
@@ -58,10 +61,43 @@ def vhdx(image: bytes, *, flags: int = 0, log: bytes = bytes(16), sector: int = 
     places, body = b"", b""
     for content in blocks(image, MIB):
         used = any(content)
-        places += struct.pack("<Q", 3 * MIB + len(body) | 6 if used else 0)
+        places += struct.pack("<Q", 3 * MIB + len(log) + len(body) | 6 if used else 0)
         body += content if used else b""
+    places = places if table is None else table
     whole = front.ljust(MIB, b"\0") + metadata.ljust(MIB, b"\0") + places.ljust(MIB, b"\0")
-    return whole + body
+    return whole + log + body
+
+
+LOG = bytes(range(16))
+
+
+def entry(
+    number: int, *, tail: int = 0, zeros: tuple[int, int] | None = None,
+    sector: tuple[int, bytes] | None = None,
+) -> bytes:  # fmt: skip
+    """Of a log: zeros at a place, or a sector of the file."""
+    descriptors, behind = b"", b""
+    if zeros is not None:
+        descriptors += struct.pack("<4s4xQQQ", b"zero", zeros[1], zeros[0], number)
+    if sector is not None:
+        at, content = sector
+        content = content.ljust(4096, b"\0")
+        descriptors += struct.pack("<4s4s8sQQ", b"desc", content[-4:], content[:8], at, number)
+        behind = struct.pack("<4sL", b"data", 0) + content[8:-4] + struct.pack("<L", number)
+    count, size = len(descriptors) // 32, 4096 + len(behind)
+    head = struct.pack("<4sLLLQL4x16sQQ", b"loge", 0, size, tail, number, count, LOG, 0, 0)
+    return checked((head + descriptors).ljust(4096, b"\0") + behind)
+
+
+TABLE = struct.pack("<Q", 4 * MIB | 6)
+TORN = entry(9)[:2000].ljust(8192, b"\0")
+LOGS = {
+    "one": entry(7, sector=(2 * MIB, TABLE)),
+    "zeros and then another": entry(7, zeros=(2 * MIB, 4096))
+    + entry(8, sector=(2 * MIB, TABLE)),
+    "older ones, and one that was torn": entry(2, zeros=(0, 4 * MIB))
+    + entry(7, tail=4096, sector=(2 * MIB, TABLE)) + TORN,
+}  # fmt: skip
 
 
 def vmdk(image: bytes, *, packed: bool = False, text: bytes = b"parentCID=ffffffff\n") -> bytes:
@@ -173,11 +209,57 @@ def test_a_disk_that_is_not_all_there_is_unscannable(
     assert shut.reason is reason
 
 
-def test_a_log_that_was_not_played_back_is_told(unpack: Unpack) -> None:
-    shut, piece = unpack(vhdx(IMAGE, log=b"\1" * 16))
-    assert isinstance(shut, Shut)
-    assert (shut.reason, "log" in shut.detail) == (Reason.UNSUPPORTED, True)
+@pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
+def test_a_log_that_was_not_played_back_is(unpack: Unpack, log: bytes) -> None:
+    disk = vhdx(IMAGE, log=log.ljust(MIB, b"\0"), table=b"")
+    [piece] = unpack(disk)
     assert isinstance(piece, Piece)
+    assert piece.data == EICAR
+
+
+def test_a_log_that_goes_round_the_ring_is_played_back(unpack: Unpack) -> None:
+    last = entry(7, tail=MIB - 8192, sector=(2 * MIB, TABLE))
+    row = entry(6, zeros=(2 * MIB, 8)).ljust(4096, b"\0") + last
+    ring = row[8192:].ljust(MIB - 8192, b"\0") + row[:8192]
+    [piece] = unpack(vhdx(IMAGE, log=ring, table=b""))
+    assert isinstance(piece, Piece)
+
+
+def test_a_disk_is_read_with_its_log_and_without(unpack: Unpack) -> None:
+    """A program that knows no logs shows the file, one that does shows none."""
+    log = entry(7, zeros=(2 * MIB, 4096)).ljust(MIB, b"\0")
+    [piece] = unpack(vhdx(IMAGE, log=log))
+    assert isinstance(piece, Piece)
+    assert piece.data == EICAR
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"\1" * MIB,
+        entry(7, sector=(2 * MIB, TABLE))[:8000].ljust(MIB, b"\0"),
+        entry(7, tail=4096).ljust(MIB, b"\0"),
+        entry(7, sector=(1 << 62, b"")).ljust(MIB, b"\0"),
+        entry(7, sector=(1, b"")).ljust(MIB, b"\0"),
+        b"".join(entry(7 + n, zeros=(0, 1 << 60)) for n in range(20)).ljust(MIB, b"\0"),
+        entry(7).ljust(MIB - 1, b"\0"),
+    ],
+    ids=["nothing", "torn", "no first", "far behind", "no sector", "zeros for ever", "no ring"],
+)
+def test_a_log_that_cannot_be_played_back_is_told(unpack: Unpack, log: bytes) -> None:
+    found = unpack(vhdx(IMAGE, log=log))
+    assert isinstance(found[0], Shut)
+    assert (found[0].reason, "log" in found[0].detail) == (Reason.MALFORMED, True)
+
+
+def test_any_damage_to_a_log_is_survived(unpack: Unpack) -> None:
+    log = LOGS["older ones, and one that was torn"].ljust(MIB, b"\0")
+    whole = vhdx(IMAGE, log=log, table=b"")
+    numbers = random.Random(0)
+    for _ in range(20):
+        damaged = bytearray(whole)
+        damaged[3 * MIB + numbers.randrange(160)] = numbers.randrange(256)
+        unpack(bytes(damaged))
 
 
 def test_snapshots_are_told(unpack: Unpack) -> None:
@@ -279,3 +361,34 @@ def test_disks_of_qemu(unpack: Unpack, tmp_path: Path, kind: str, option: str) -
     [piece] = unpack((tmp_path / "disk").read_bytes())
     assert isinstance(piece, Piece)
     assert piece.data == content
+
+
+@pytest.mark.real
+def test_qemu_plays_the_same_log_back(unpack: Unpack, tmp_path: Path) -> None:
+    if shutil.which("qemu-img") is None:
+        pytest.skip("needs qemu-img (Debian: qemu-utils), which is not installed")
+
+    def qemu_img(*arguments: str) -> None:
+        subprocess.run(["qemu-img", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    image = IMAGE.ljust(3 * MIB, b"\0")
+    (tmp_path / "raw").write_bytes(image)
+    qemu_img("convert", "-f", "raw", "-O", "vhdx", "raw", "disk")
+    disk = bytearray((tmp_path / "disk").read_bytes())
+    name = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
+    table_at = struct.unpack_from("<Q", disk, disk.index(name, 0x30000) + 16)[0]
+    log = entry(7, zeros=(table_at, 8192))
+    log += entry(8, sector=(table_at, bytes(disk[table_at : table_at + 4096])))
+    disk[table_at : table_at + 4096] = bytes(4096)
+    for at in (0x10000, 0x20000):
+        log_at = struct.unpack_from("<Q", disk, at + 72)[0]
+        disk[at + 4 : at + 8], disk[at + 48 : at + 64] = bytes(4), LOG
+        disk[at : at + 4096] = checked(bytes(disk[at : at + 4096]))
+        disk[log_at : log_at + len(log)] = log
+    (tmp_path / "disk").write_bytes(disk)
+    [piece] = unpack(bytes(disk))
+    assert isinstance(piece, Piece)
+    assert piece.data == EICAR
+    qemu_img("check", "-r", "all", "disk")
+    qemu_img("convert", "-O", "raw", "disk", "played")
+    assert (tmp_path / "played").read_bytes() == image

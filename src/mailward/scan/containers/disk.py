@@ -21,6 +21,7 @@ _VIRTUAL: tuple[tuple[bytes, Callable[[bytes], Disk]], ...] = (
 )
 _EVEN_SHORT = re.compile(rb"hsqs|sqsh|shsq|qshs|.{3}EXFAT {3}", re.DOTALL)
 """File systems that are known by their beginning alone, however little follows."""
+_VHDX = re.compile(vhdx.STARTS)
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _VIRTUAL), re.DOTALL)
 
 
@@ -41,6 +42,15 @@ def looks_like_disk(data: bytes) -> bool:
 
 def read(data: bytes, _called: str, budget: Budget) -> Contents:
     """The files of all partitions. Raises only Spent."""
+    played = vhdx.played_back(data) if _VHDX.match(data) else None
+    if isinstance(played, Shut):
+        yield played
+    elif played is not None:
+        yield from _read(played, budget)
+    yield from _read(data, budget)
+
+
+def _read(data: bytes, budget: Budget) -> Contents:
     try:
         disk = _opened(data)
     except UnopenedError as e:

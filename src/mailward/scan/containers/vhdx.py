@@ -1,12 +1,15 @@
 """VHDX ([MS-VHDX]): two tables of regions, of which one is right, metadata, a table of blocks.
 
-A log that was not played back is told, not played: it holds what the last writer had not finished.
+A log that the last writer left is played back in memory; what the file is without that is another
+reading, which programs have that do not know logs.
 """
 
 import struct
 import uuid
 from dataclasses import dataclass
 
+from mailward.scan.containers import vhdx_log
+from mailward.scan.containers.crc32c import crc32c
 from mailward.scan.containers.disk_source import Blocks, Disk, UnopenedError
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
@@ -54,11 +57,26 @@ def opened(data: bytes) -> Disk:
         start = (entry & ~(_MIB - 1)) + inside
         return data[start : start + wanted]
 
-    shut: tuple[Shut, ...] = ()
-    if _has_log(data):
-        why = "virtual disk (VHDX): its log was not played back, what that changes is not seen"
-        shut = (Shut(Reason.UNSUPPORTED, why),)
-    return Disk(Blocks(shape.size, shape.block_bytes, block), shape.sector_bytes, shut)
+    return Disk(Blocks(shape.size, shape.block_bytes, block), shape.sector_bytes)
+
+
+def played_back(data: bytes) -> bytes | Shut | None:
+    """The file once its log was written; why that cannot be; None if it has none."""
+    found = []
+    for at in _HEADERS:
+        header = data[at : at + _HEADER_BYTES]
+        if header[:4] == b"head" and len(header) == _HEADER_BYTES and _is_right(header):
+            found.append((struct.unpack_from("<Q", header, 8)[0], header))
+    newest = max(found)[1] if found else bytes(_HEADER_BYTES)
+    log = newest[48:64]
+    if not any(log):
+        return None
+    size, at = struct.unpack_from("<LQ", newest, 68)
+    try:
+        return bytes(vhdx_log.played_back(data, log, at, size))
+    except vhdx_log.LogError as e:
+        why = f"virtual disk (VHDX): its log cannot be played back, {e}"
+        return Shut(Reason.MALFORMED, why)
 
 
 def _regions(data: bytes) -> dict[bytes, int]:
@@ -91,33 +109,6 @@ def _shape(data: bytes, at: int) -> _Shape:
     return _Shape(size, block_bytes, sector_bytes)
 
 
-def _has_log(data: bytes) -> bool:
-    """By the newer of the two headers that are right."""
-    found = []
-    for at in _HEADERS:
-        header = data[at : at + _HEADER_BYTES]
-        if header[:4] == b"head" and len(header) == _HEADER_BYTES and _is_right(header):
-            found.append((struct.unpack_from("<Q", header, 8)[0], header[48:64]))
-    return bool(found) and any(max(found)[1])
-
-
 def _is_right(block: bytes) -> bool:
     """Whether the checksum at byte 4 is that of all, itself taken for zeros."""
     return crc32c(block[:4] + bytes(4) + block[8:]) == int.from_bytes(block[4:8], "little")
-
-
-def crc32c(data: bytes) -> int:
-    """Castagnoli's (RFC 3720 appendix B.4); a few milliseconds for a table of regions."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
-
-
-def _crc_of(number: int) -> int:
-    for _ in range(8):
-        number = number >> 1 ^ (0x82F63B78 if number & 1 else 0)
-    return number
-
-
-_CRC = tuple(_crc_of(number) for number in range(256))
