@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html.entities import name2codepoint
 
+from mailward.scan.signatures.search import Search
+
 _VALUE = (
     rb"(?: ?+\"[^\" >]*+(?:\"|[ >] ?+[^ >]*+)?+"
     rb"| ?+'[^' >]*+(?:'|[ >] ?+[^ >]*+)?+"
@@ -29,9 +31,9 @@ _NAME_WITH_VALUE = re.compile(rb"\0< ?[^ =\0]*+=")
 """In a tag's name, which goes to the first space, an equals sign means nothing to ClamAV."""
 _NAME = re.compile(rb"< ?([^ =>]*+=[^ >]*+)")
 _PLAIN_TAG = re.compile(rb"(<[^>]*+>?)")
-_QUOTED_END = re.compile(rb"= ?(?:\"[^\" >]*+|'[^' >]*+)>")
+_QUOTED_END = Search(rb"= ?(?:\"[^\" >]*+|'[^' >]*+)>")
 """Where this is nowhere no value holds a ``>``: every tag is a plain one, found twice as fast."""
-_OPENING = re.compile(rb"< ?(script|style)(?=[ >])")
+_OPENING = Search(rb"< ?(script|style)(?=[ >])")
 _TAG_END = re.compile(_REST_OF_TAG)
 _CLOSING = {
     b"script": re.compile(rb"< ?/script"),
@@ -43,21 +45,20 @@ _ENTITY_AS_TEXT = re.compile(rb"&(?:#[xX]?[0-9a-fA-F]*|[A-Za-z0-9-]*);?")
 _NAMED = {name.encode(): code for name, code in name2codepoint.items()} | {b"apos": 0x27}
 
 _ATTRIBUTE = re.compile(rb" ?=(" + _VALUE + rb")")
-_UNUSUAL = (b"'", b"&", b"= ", b" =")
 _CUT = re.compile(rb"[ >]")
 _NOTHING_MORE = (b"", b" ", b">", b"=")
 """Behind a value that needs no space there."""
-_GLUED = re.compile(rb"\"(?<=[^= ]\")[^ >\0]")
-_GLUED_VALUE = re.compile(rb"=\"[^\" \0]*=\"(?=[^ >\0])")
-_EMPTY_VALUE = re.compile(rb"=\"\"[^ >\0]")
-_OPEN_VALUE = re.compile(rb"=\"[^\" >\0]*(?: >|> )")
-_DATA = re.compile(rb"=[\"']?data:")
-_BY_ATTRIBUTE = (
-    *((b'"', _GLUED), (b'="', _GLUED_VALUE), (b'=""', _EMPTY_VALUE)),
-    *((b" >", _OPEN_VALUE), (b"> ", _OPEN_VALUE), (b"data:", _DATA)),
+_UNUSUAL = Search(
+    rb"['&]|= | =|"
+    rb"\"(?<=[^= ]\")[^ >\0]|"  # something right behind a value
+    rb"=\"[^\" \0]*=\"(?=[^ >\0])|"  # and within one
+    rb"=\"\"[^ >\0]|"
+    rb"=\"[^\" >\0]*(?: >|> )|"  # a value that nothing closes
+    rb"=[\"']?data:"
 )
-"""Each makes a tag worth a look at its attributes; few have any of it. First what is found
-fastest."""
+"""Makes a tag worth a look at its attributes; few have any of it."""
+_ODD = Search(rb"(?:\0|^)(?:<!|< |<[^ =\0]*+=)|" + _UNUSUAL.source)
+"""Makes tags worth a look at all: those of most pages have nothing of it."""
 _QUOTED = re.compile(rb"=\"[^\" >\0]*+(?:\"|[ >] ?+[^ >\0]*+)?+ ?")
 _HIGH_IN_VALUE = re.compile(rb"([\x80-\xff]+)([\" ])")
 _PARAMETER = re.compile(rb"&[A-Za-z0-9]++(?!;)")
@@ -95,7 +96,7 @@ def normalise(data: bytes) -> Page:
     scripts: list[bytes] = []
     lower = folded.lower()
     at = 0
-    for opening in _OPENING.finditer(lower):
+    for opening in _OPENING.all(lower):
         if opening.start() < at:
             continue  # within a script already
         end = _TAG_END.match(lower, opening.end())
@@ -142,25 +143,31 @@ def _section(folded: bytes, nocomment: list[bytes], notags: list[bytes]) -> None
 
 def _tags(tags: list[bytes]) -> list[bytes]:
     joined = b"\0".join(tags) + b"\0"
-    if b"<!" in joined:
-        joined = re.sub(rb"(?:(?<=\0)|^)<![^\0]*", b"", joined)
-    if _NAME_WITH_VALUE.search(b"\0" + joined):
-        return _tags_with_names(joined.split(b"\0")[:-1])
-    glued = any(sign in joined and found.search(joined) for sign, found in _BY_ATTRIBUTE)
-    if glued or any(sign in joined for sign in _UNUSUAL):
-        joined = b"\0".join(
-            [
-                _ATTRIBUTE.sub(_attribute, tag) if _is_unusual(tag, glued=glued) else tag
-                for tag in joined.split(b"\0")
-            ]
-        )
-    joined = joined.lower().replace(b" >\0", b">\0")
-    if b"< " in joined:
-        joined = re.sub(rb"(?:(?<=\0)|^)< ", b"<", joined)
+    if _ODD.search(joined) is None:
+        joined = joined.lower().replace(b" >\0", b">\0")
+    else:
+        if b"<!" in joined:
+            joined = re.sub(rb"(?:(?<=\0)|^)<![^\0]*", b"", joined)
+        if _NAME_WITH_VALUE.search(b"\0" + joined):
+            return _tags_with_names(joined.split(b"\0")[:-1])
+        joined = _attributes(joined).lower().replace(b" >\0", b">\0")
+        if b"< " in joined:
+            joined = re.sub(rb"(?:(?<=\0)|^)< ", b"<", joined)
     plain = joined.split(b"\0")[:-1]
     if joined.isascii():
         return plain
     return [tag if tag.isascii() else _QUOTED.sub(_high_in_value, tag) for tag in plain]
+
+
+def _attributes(joined: bytes) -> bytes:
+    """Tags with NULs behind them, the attributes of the unusual ones as they should be."""
+    pieces, at = [], 0
+    while (found := _UNUSUAL.search(joined, at)) is not None:
+        start, end = joined.rfind(b"\0", at, found.start()) + 1, joined.find(b"\0", found.start())
+        start = max(start, at)
+        pieces += [joined[at:start], _ATTRIBUTE.sub(_attribute, joined[start:end])]
+        at = end
+    return b"".join([*pieces, joined[at:]])
 
 
 def _tags_with_names(tags: list[bytes]) -> list[bytes]:
@@ -173,16 +180,6 @@ def _tags_with_names(tags: list[bytes]) -> list[bytes]:
         b"<" + name[1].lower() + tag[2:] if name else tag
         for tag, name in zip(_tags(short), names, strict=True)
     ]
-
-
-def _is_unusual(tag: bytes, *, glued: bool) -> bool:
-    return (
-        b"'" in tag
-        or b"&" in tag
-        or b"= " in tag
-        or b" =" in tag
-        or (glued and any(sign in tag and found.search(tag) for sign, found in _BY_ATTRIBUTE))
-    )
 
 
 def _attribute(found: re.Match[bytes]) -> bytes:
