@@ -96,18 +96,21 @@ def rar5(name: str, content: bytes) -> bytes:
 
 
 def rar5_packed(*files: tuple[str, bytes], block_bytes: int = 50) -> bytes:
-    """Solid, of letters alone: their codes are what they are."""
+    """Solid, of letters alone: their codes are what they are, and those of the first file."""
     bits = "0010" + "0" * 28 + "00100010" + "0" * 36 + "0010"  # widths of 0, 8, 9 and runs of 0
     bits += "01" * 206 + "10" * 100 + "11" + f"{124 - 11:07b}"
     out = b"Rar!\x1a\7\1\0" + _rar5_block(1, 0, b"\4")
     for number, (name, content) in enumerate(files):
         packed = b""
-        for at in range(0, len(content), block_bytes):
+        for at in range(0, len(content) or 1, block_bytes):
             letters = content[at : at + block_bytes]
-            coded = ("" if packed else bits) + "".join(f"{letter:08b}" for letter in letters)
+            coded = "" if packed or number else bits
+            coded += "".join(f"{letter:08b}" for letter in letters)
+            if not coded:
+                continue
             padded = coded + "0" * (-len(coded) % 8)
             body = int(padded, 2).to_bytes(len(padded) // 8, "big")
-            flags = (len(coded) - 1) % 8 | (0 if packed else 0x80)
+            flags = (len(coded) - 1) % 8 | (0 if packed or number else 0x80)
             flags |= 0x48 if at + block_bytes >= len(content) else 8
             size = struct.pack("<H", len(body))
             packed += bytes([flags, 0x5A ^ flags ^ size[0] ^ size[1]]) + size + body

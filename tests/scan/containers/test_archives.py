@@ -155,9 +155,14 @@ def test_a_file_of_many_blocks_is_read_to_its_end(members: Members, unpack: Unpa
 
 
 @needs_libarchive
-def test_an_empty_file_in_a_solid_archive_hides_nothing(members: Members, unpack: Unpack) -> None:
-    archive = archives.rar5_packed(("first", b"first"), ("empty", b""), ("eicar.com", EICAR))
-    assert members(archive) == [("first", b"first"), ("empty", b""), ("eicar.com", EICAR)]
+@pytest.mark.parametrize("names", [("empty", "a", "b"), ("a", "empty", "b"), ("a", "b", "empty")])
+def test_an_empty_file_in_a_solid_archive_hides_nothing(
+    members: Members, unpack: Unpack, names: tuple[str, ...]
+) -> None:
+    """The first file has the codes of all, even if it is empty."""
+    files = [(name, b"" if name == "empty" else EICAR + name.encode()) for name in names]
+    archive = archives.rar5_packed(*files)
+    assert members(archive) == files
     assert not any(isinstance(each, Shut) for each in unpack(archive))
 
 

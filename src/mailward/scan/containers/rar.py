@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -26,7 +26,8 @@ MAGIC_5 = b"Rar!\x1a\x07\x01\0"
 _BLOCKS_MAX = 20_000
 _MAIN, _FILE, _SERVICE, _CRYPT, _END = 1, 2, 3, 4, 5
 _HAS_EXTRA, _HAS_DATA = 1, 2
-_FILE_TIME, _FILE_CRC = 2, 4
+_FILE_TIME, _FILE_CRC, _SIZE_UNKNOWN = 2, 4, 8
+_SOLID, _METHOD = 1 << 6, 7 << 7
 _EXTRA_CRYPT = 1
 _LAST_BLOCK = 1 << 6
 _HAS_CHECK = 1
@@ -51,6 +52,33 @@ class _Crypt:
     iv: bytes
     check: bytes
     """Eight bytes that tell a right password; empty if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a file's header says, but for the time and what is optional."""
+
+    flags: int
+    size: int
+    attributes: int
+    crc: bytes
+    packing: int
+    system: int
+    name: bytes
+
+    @property
+    def is_packed(self) -> bool:
+        return bool(self.packing & _METHOD)
+
+    def made(self, packed: bytes) -> bytes:
+        """A block made anew."""
+        flags = self.flags & ~(_FILE_TIME | _FILE_CRC) | (_FILE_CRC if self.crc else 0)
+        head = _encoded(_FILE) + _encoded(_HAS_DATA) + _encoded(len(packed))
+        head += _encoded(flags) + _encoded(self.size) + _encoded(self.attributes) + self.crc
+        head += _encoded(self.packing) + _encoded(self.system)
+        head += _encoded(len(self.name)) + self.name
+        sized = _encoded(len(head)) + head
+        return struct.pack("<L", zlib.crc32(sized)) + sized + packed
 
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
@@ -120,11 +148,18 @@ class _Archive5:
         self._data = data
         self._budget = budget
         self._keys: dict[tuple[str, bytes, int], bytes] = {}
+        self._before = bytearray()
+        """What files of no bytes hold, for the next one to begin with."""
+        self._begins = True
+        """These do not go on from another."""
         self.unlocked: list[str] = []
         self.locked: list[str] = []
 
     def rewrite(self) -> bytes | None:
-        """Without encryption; None if there is none. Raises _LockedError, _DamagedError, Spent."""
+        """As libarchive opens it, without encryption; None if it is that already.
+
+        Raises _LockedError, _DamagedError, Spent.
+        """
         out = bytearray(MAGIC_5)
         changed = False
         at = len(MAGIC_5)
@@ -150,14 +185,9 @@ class _Archive5:
             elif kind in (_FILE, _SERVICE):
                 extra = body[len(body) - extra_bytes :] if extra_bytes else b""
                 crypt = _crypt_record(extra)
-                if crypt is not None:
-                    changed = True
-                    out += self._file(body, fields, crypt, after, stop, kind)
-                elif kind == _FILE and not data_bytes and _is_packed(body, fields):
-                    changed = True
-                    out += _as_stored(body, fields)
-                else:
-                    out += raw + self._data[after:stop]
+                block = self._file(body, fields, crypt, after, stop, kind)
+                changed |= block is not None
+                out += raw + self._data[after:stop] if block is None else block
             else:
                 out += raw + self._data[after:stop]
             at = stop
@@ -186,40 +216,48 @@ class _Archive5:
         return plain, plain[start:], at + 16 + padded
 
     def _file(
-        self, body: bytes, fields: int, crypt: _Crypt, start: int, stop: int, kind: int
-    ) -> bytes:
-        """The block without its encryption; nothing if no password fits."""
-        file_flags, at = _number(body, fields)
-        size, at = _number(body, at)
-        attributes, at = _number(body, at)
-        at += 4 if file_flags & _FILE_TIME else 0
-        at += 4 if file_flags & _FILE_CRC else 0
-        packing, at = _number(body, at)
-        system, at = _number(body, at)
-        name_bytes, at = _number(body, at)
-        name = body[at : at + name_bytes]
-        shown = name.decode("utf-8", "replace")
-        key = self._unlock(crypt)
+        self, body: bytes, fields: int, crypt: _Crypt | None, start: int, stop: int, kind: int
+    ) -> bytes | None:
+        """The block as libarchive opens it; None if it is that already.
+
+        Nothing is left of it if it is encrypted and no password fits.
+        """
         if kind == _SERVICE:
-            return b""
-        if key is None:
-            self.locked.append(shown)
-            return b""
-        self.unlocked.append(shown)
+            return None if crypt is None else b""
+        file = _file_header(body, fields)
         packed = self._data[start:stop]
-        decryptor = Cipher(algorithms.AES(key), modes.CBC(crypt.iv)).decryptor()
-        plain = decryptor.update(packed[: len(packed) & ~15])
-        if not packing >> 7 & 7:
-            plain = plain[:size]  # stored: the rest only fills the last block
-        else:
-            plain = _without_padding(plain)
-        # Its checksum may be one that only who has the password can make: it is left out.
-        made = _encoded(file_flags & ~(_FILE_TIME | _FILE_CRC)) + _encoded(size)
-        made += _encoded(attributes) + _encoded(packing) + _encoded(system)
-        made += _encoded(len(name)) + name
-        head = _encoded(_FILE) + _encoded(_HAS_DATA) + _encoded(len(plain)) + made
-        sized = _encoded(len(head)) + head
-        return struct.pack("<L", zlib.crc32(sized)) + sized + plain
+        if crypt is not None:
+            shown = file.name.decode("utf-8", "replace")
+            key = self._unlock(crypt)
+            if key is None:
+                self.locked.append(shown)
+                return b""
+            self.unlocked.append(shown)
+            decryptor = Cipher(algorithms.AES(key), modes.CBC(crypt.iv)).decryptor()
+            packed = decryptor.update(packed[: len(packed) & ~15])
+            if not file.is_packed:
+                packed = packed[: file.size]  # the rest only fills the last block
+            else:
+                packed = b"".join(_blocks(packed))
+            # Its checksum may be one that only who has the password can make: it is left out.
+            file = replace(file, crc=b"")
+        if not file.is_packed:
+            return None if crypt is None else file.made(packed)
+        if not file.packing & _SOLID:
+            self._before, self._begins = bytearray(), True
+        if not file.size and not file.flags & _SIZE_UNKNOWN:
+            # Of a packed file of no bytes libarchive 3.6 reads some, if the archive is solid. What
+            # is in it is how the next file begins.
+            self._before += b"".join(_going_on(block) for block in _blocks(packed))
+            return replace(file, packing=file.packing & ~_METHOD).made(b"")
+        if not self._before:
+            self._begins = False
+            return None if crypt is None else file.made(packed)
+        packed, self._before = bytes(self._before) + packed, bytearray()
+        if self._begins:
+            file = replace(file, packing=file.packing & ~_SOLID)
+        self._begins = False
+        return file.made(packed)
 
     def _unlock(self, crypt: _Crypt) -> bytes | None:
         """The key, with the first password that fits."""
@@ -254,36 +292,35 @@ class _Archive5:
         return self._keys[known]
 
 
-def _packing_at(body: bytes, at: int) -> int:
-    """Where a file's header says how it is packed."""
+def _file_header(body: bytes, at: int) -> _File:
     flags, at = _number(body, at)
-    _, at = _number(body, at)
-    _, at = _number(body, at)
-    return at + (4 if flags & _FILE_TIME else 0) + (4 if flags & _FILE_CRC else 0)
+    size, at = _number(body, at)
+    attributes, at = _number(body, at)
+    at += 4 if flags & _FILE_TIME else 0
+    crc = body[at : at + 4] if flags & _FILE_CRC else b""
+    packing, at = _number(body, at + len(crc))
+    system, at = _number(body, at)
+    name_bytes, at = _number(body, at)
+    return _File(flags, size, attributes, crc, packing, system, body[at : at + name_bytes])
 
 
-def _is_packed(body: bytes, fields: int) -> bool:
-    return bool(_number(body, _packing_at(body, fields))[0] >> 7 & 7)
-
-
-def _as_stored(body: bytes, fields: int) -> bytes:
-    """A file of no bytes: of one that is packed, in a solid archive, libarchive 3.6 reads some."""
-    place = _packing_at(body, fields) + 1  # bits 7 to 9 are the second byte's lowest
-    made = body[:place] + bytes([body[place] & ~7]) + body[place + 1 :]
-    sized = _encoded(len(made)) + made
-    return struct.pack("<L", zlib.crc32(sized)) + sized
-
-
-def _without_padding(packed: bytes) -> bytes:
-    """Up to the block that says that it is the last; libarchive takes what follows for another."""
+def _blocks(packed: bytes) -> Iterator[bytes]:
+    """Up to the one that says that it is the last; libarchive takes what follows for another."""
     at = 0
     while at + 3 <= len(packed):
-        flags = packed[at]
-        size_bytes = (flags >> 3 & 3) + 1
-        at += 2 + size_bytes + int.from_bytes(packed[at + 2 : at + 2 + size_bytes], "little")
-        if flags & _LAST_BLOCK:
-            break
-    return packed[:at]
+        size_bytes = (packed[at] >> 3 & 3) + 1
+        end = at + 2 + size_bytes
+        end += int.from_bytes(packed[at + 2 : end], "little")
+        yield packed[at:end]
+        if packed[at] & _LAST_BLOCK:
+            return
+        at = end
+
+
+def _going_on(block: bytes) -> bytes:
+    """A block that is not the last one; both bytes are part of a checksum."""
+    last = block[0] & _LAST_BLOCK
+    return bytes([block[0] ^ last, block[1] ^ last]) + block[2:]
 
 
 def _crypt_header(body: bytes, at: int) -> _Crypt:
