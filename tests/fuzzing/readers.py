@@ -23,6 +23,7 @@ from mailward.scan.containers import (
     disk,
     dmg,
     embedded,
+    inflate,
     inno,
     installshield_cabinet,
     iso,
@@ -153,6 +154,12 @@ def _seven_zip_header(data: bytes, name: str, budget: Budget) -> Contents:
     return sevenzip.read(
         b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + start + packed + header, name, budget
     )
+
+
+def _frames(data: bytes, budget: Budget) -> None:
+    inflate.inflate_frames(inflate.lz4_frame, memoryview(data), budget)
+    told = struct.pack("<LLL", 0x184D2A50, 4, max(0, len(data) - 12)) + data
+    inflate.inflate_frames(inflate.brotli, memoryview(told), budget, each_is_told=True)
 
 
 @cache
@@ -448,6 +455,7 @@ PARSERS: dict[str, Parser] = {
     "dmg": _reader(lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
     "embedded": _reader(embedded.read, b"MZ"),
     "inno": _within(inno.read),
+    "frames": _within(_frames),
     "hfs": _never_silent(0, disk.read, bytes(1024) + b"H+\0\4"),
     "installer": _behind(_PROGRAM, embedded.read, 528),
     "installshield": _never_silent(0, installshield_cabinet.read, b"ISc("),

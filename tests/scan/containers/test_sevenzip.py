@@ -1,10 +1,14 @@
 """7z headers that name more than there can be, and what is left of damaged archives."""
 
+import random
 import struct
 import zlib
 from collections.abc import Callable
 
+import brotli
+import lz4.frame
 import pytest
+from backports import zstd
 
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
@@ -33,6 +37,94 @@ def test_a_stored_file(unpack: Unpack) -> None:
     [piece] = unpack(archive(HEADER, EICAR))
     assert isinstance(piece, Piece)
     assert (piece.name, piece.data) == ("a.com", EICAR)
+
+
+def number(value: int) -> bytes:
+    return b"\xf0" + struct.pack("<L", value)
+
+
+def packed_by(method: bytes, packed: bytes, size: int) -> bytes:
+    """One file, packed so."""
+    header = bytes([1, 4, 6, 0, 1, 9]) + number(len(packed)) + bytes([0, 7, 0xB, 1, 0, 1])
+    header += bytes([len(method)]) + method + b"\x0c" + number(size) + bytes([0, 0])
+    return archive(header + NAMED + bytes([0, 0]), packed)
+
+
+def told(frame: bytes, more: bytes = b"") -> bytes:
+    """With a frame to skip in front that says how long it is."""
+    return struct.pack("<LLL", 0x184D2A50, 4 + len(more), len(frame)) + more + frame
+
+
+FIRST = EICAR + b" some more words, which make a frame" * 6000
+SECOND = b"and the next one of two threads" * 2000
+PACK: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
+    "brotli": (b"\x04\xf7\x11\x02", brotli.compress),
+    "lz4": (b"\x04\xf7\x11\x04", lz4.frame.compress),
+    "zstd": (b"\x04\xf7\x11\x01", zstd.compress),
+}
+
+
+def in_frames(name: str) -> bytes:
+    method, pack = PACK[name]
+    hint = b"BR\1\0" if name == "brotli" else b""
+    packed = told(pack(FIRST), hint) + told(pack(SECOND), hint)
+    return packed_by(method, packed, len(FIRST + SECOND))
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_frames_of_several_threads_are_one_file(unpack: Unpack, name: str) -> None:
+    """As 7-Zip ZS and NanaZip write them, which put the size of each in front."""
+    [piece] = unpack(in_frames(name))
+    assert isinstance(piece, Piece)
+    assert (piece.name, piece.data) == ("a.com", FIRST + SECOND)
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_a_single_frame_without_its_size(unpack: Unpack, name: str) -> None:
+    """As py7zr writes it."""
+    method, pack = PACK[name]
+    [piece] = unpack(packed_by(method, pack(EICAR), len(EICAR)))
+    assert isinstance(piece, Piece)
+    assert piece.data == EICAR
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_cut_frames_are_unscannable_and_what_is_there_is_read(unpack: Unpack, name: str) -> None:
+    method, pack = PACK[name]
+    first = pack(FIRST)
+    for packed in (told(first), told(first) + told(pack(SECOND))[:30], told(first)[:-9]):
+        found = unpack(packed_by(method, packed, len(FIRST + SECOND)))
+        assert any(isinstance(one, Shut) for one in found)
+        assert any(isinstance(one, Piece) and one.data.startswith(EICAR) for one in found)
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_a_bomb_in_frames_is_stopped(unpack: Unpack, name: str) -> None:
+    method, pack = PACK[name]
+    zeros = bytes(4 << 20)
+    packed = b"".join(told(pack(zeros)) for _ in range(8))
+    piece, shut = unpack(packed_by(method, packed, 8 * len(zeros)), max_part_bytes=5 << 20)
+    assert isinstance(piece, Piece)
+    assert len(piece.data) == 5 << 20
+    assert isinstance(shut, Shut)
+    assert shut.reason is Reason.LIMIT
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_any_damage_to_frames_is_survived(unpack: Unpack, name: str) -> None:
+    whole = in_frames(name)
+    numbers = random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[numbers.randrange(32, len(damaged))] = numbers.randrange(256)
+        unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize("method", [b"\x04\xf7\x11\x05", b"\x04\xf7\x11\x06"])
+def test_lz5_and_lizard_stay_shut(unpack: Unpack, method: bytes) -> None:
+    found = unpack(packed_by(method, told(b"anything"), 100))
+    assert [type(one) for one in found] == [Shut]
 
 
 def test_an_empty_archive_is_no_trouble(unpack: Unpack) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -210,11 +211,21 @@ def shrunk(content: bytes) -> bytes:
 
 def test_members_that_are_shrunk(members: Callable[..., list[tuple[str, bytes]]]) -> None:
     content = bytes(range(256)) * 40
-    packed = shrunk(content)
-    name = b"old.txt"
-    sizes = (0, len(packed), len(content), len(name), 0)
-    local = struct.pack("<4s5H3L2H", b"PK\3\4", 10, 0, 1, 0, 33, *sizes)
-    assert members(local + name + packed) == [("old.txt", content)]
+    assert members(member(1, shrunk(content), len(content))) == [("a.txt", content)]
+
+
+def member(method: int, packed: bytes, size: int, name: bytes = b"a.txt") -> bytes:
+    """With no directory."""
+    sizes = (0, len(packed), size, len(name), 0)
+    return struct.pack("<4s5H3L2H", b"PK\3\4", 63, 0, method, 0, 33, *sizes) + name + packed
+
+
+@pytest.mark.parametrize("method", [20, 93])
+def test_frames_of_zstandard_are_one_member(members: Members, method: int) -> None:
+    """A decoy in front, or a frame to skip, must not hide what follows."""
+    decoy = struct.pack("<LL", 0x184D2A50, 3) + b"abc"
+    packed = decoy + zstd.compress(b"first, ") + zstd.compress(b"second")
+    assert members(member(method, packed, 13)) == [("a.txt", b"first, second")]
 
 
 @pytest.mark.real

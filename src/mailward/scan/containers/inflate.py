@@ -2,12 +2,15 @@
 
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import brotli as google_brotli
 import inflate64
+import lz4.frame
 from backports import zstd
 
 from mailward.scan.budget import Budget
@@ -24,6 +27,10 @@ _IN_BYTES_DEFLATE64 = 64
 
 _CAREFUL_STEPS = (1024, 1)
 _TRUNCATED = Shut(Reason.MALFORMED, "truncated: the compressed data ends too early")
+
+_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+"""How a frame begins that has nothing to unpack (RFC 8878 section 3.1.2)."""
+_SKIPPED_HEADER_BYTES = 8
 
 _LZMA_MEMORY_BYTES = 256 * MIB
 """For its dictionary; `xz -9` asks for 65 MiB."""
@@ -91,6 +98,62 @@ class _Deflate64:
         return more
 
 
+class _Brotli:
+    def __init__(self) -> None:
+        self._inner = google_brotli.Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.is_finished())
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.can_accept_more_data())
+
+    @property
+    def unused_data(self) -> bytes:
+        return b""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        try:
+            return bytes(self._inner.process(data, output_buffer_limit=max(max_length, 1)))
+        except google_brotli.error as e:
+            raise ValueError(e) from None
+
+
+class _Lz4:
+    def __init__(self) -> None:
+        self._inner = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data or b"")
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        try:
+            return bytes(self._inner.decompress(data, max_length))
+        except RuntimeError as e:
+            raise ValueError(e) from None
+
+
+def brotli() -> Decompressor:
+    """One stream (RFC 7932), nothing behind it; may give a little more than it is asked for."""
+    return _Brotli()
+
+
+def lz4_frame() -> Decompressor:
+    """One frame (``lz4_Frame_format.md``)."""
+    return _Lz4()
+
+
 def deflate64() -> Decompressor:
     """Method 9 of zip, raw."""
     return _Deflate64()
@@ -141,6 +204,46 @@ def inflate(make: Callable[[], Decompressor], packed: memoryview, budget: Budget
             # a wrong checksum at the end would hide all of a small file. Again, slowly from there.
             done = _attempt(make, packed, budget, room, len(done.data), step)
     return done
+
+
+def inflate_frames(
+    make: Callable[[], Decompressor],
+    packed: memoryview,
+    budget: Budget,
+    *,
+    size: int | None = None,
+    each_is_told: bool = False,
+) -> Inflated:
+    """The same of frames that follow each other and are one stream, with ones to skip among them.
+
+    ``size``: where it ends, if that is known. ``each_is_told``: that of a frame is in the one to
+    skip in front of it, as 7-Zip ZS has it (``brotli-mt``).
+    """
+    room = budget.room()
+    out, at, told = bytearray(), 0, len(packed)
+    shut: Shut | None = None
+    while shut is None and at < len(packed) and (size is None or len(out) < size):
+        budget.check_time()
+        if _SKIPPED.match(packed, at):
+            start = at + _SKIPPED_HEADER_BYTES
+            at = start + int.from_bytes(packed[at + 4 : start], "little")
+            told = int.from_bytes(packed[start : start + 4], "little")
+            shut = _TRUNCATED if at > len(packed) else None
+            continue
+        frame = packed[at : at + told] if each_is_told else packed[at:]
+        done = inflate(make, frame, budget)
+        out += done.data
+        shut = done.shut
+        if each_is_told and len(frame) < told:
+            shut = shut or _TRUNCATED
+        at += max(1, len(frame) if each_is_told else done.used)
+        if len(out) > room:
+            shut = budget.over_room(room)
+        elif budget.is_bomb(len(out), at):
+            shut = budget.bomb()
+        if done.damaged:
+            return Inflated(bytes(out[:room]), len(packed), shut, damaged=True)
+    return Inflated(bytes(out[:room]), min(at, len(packed)), shut)
 
 
 def _attempt(

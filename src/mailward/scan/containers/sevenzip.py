@@ -15,7 +15,16 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
-from mailward.scan.containers.inflate import Decompressor, deflate, deflate64, inflate
+from mailward.scan.containers.inflate import (
+    Decompressor,
+    Inflated,
+    brotli,
+    deflate,
+    deflate64,
+    inflate,
+    inflate_frames,
+    lz4_frame,
+)
 from mailward.scan.containers.sevenzip_header import (
     START,
     Coder,
@@ -51,8 +60,15 @@ _OTHERS: dict[bytes, Callable[[], Decompressor]] = {
     b"\x04\x01\x08": deflate,
     b"\x04\x01\x09": deflate64,
     b"\x04\x02\x02": bz2.BZ2Decompressor,
-    b"\x04\xf7\x11\x01": zstd.ZstdDecompressor,
 }
+_BROTLI = b"\x04\xf7\x11\x02"
+_FRAMES: dict[bytes, Callable[[], Decompressor]] = {
+    b"\x04\xf7\x11\x01": zstd.ZstdDecompressor,
+    _BROTLI: brotli,
+    b"\x04\xf7\x11\x04": lz4_frame,
+}
+"""Of 7-Zip ZS, NanaZip and py7zr: as many frames as there were threads, or one."""
+_FRAME_TO_SKIP = b"\x50\x2a\x4d\x18"
 _DICTIONARY_MAX_BYTES = 256 * 1024 * 1024
 _HEADER_MAX_BYTES = 32 * 1024 * 1024
 _HEADERS_MAX = 4
@@ -231,7 +247,11 @@ class _Archive:
     def _codec(
         self, coders: Sequence[Coder], size: int, packed: bytes, room: int
     ) -> tuple[bytes, Shut | None]:
-        make = _OTHERS.get(coders[0].method) or partial(_lzma, coders)
+        method = coders[0].method
+        if method in _FRAMES:
+            done = _frames(method, memoryview(packed), size, self._budget)
+            return done.data[: min(room, size)], done.shut
+        make = _OTHERS.get(method) or partial(_lzma, coders)
         done = inflate(lambda: _Sized(make(), size), memoryview(packed), self._budget)
         out = done.data
         if len(coders) > 1 and len(out) < size and done.shut is not None:
@@ -275,6 +295,14 @@ class _Archive:
                 digest.update(block.data)
             self._keys[known] = digest.digest()
         return self._keys[known]
+
+
+def _frames(method: bytes, packed: memoryview, size: int, budget: Budget) -> Inflated:
+    if method != _BROTLI:
+        return inflate_frames(_FRAMES[method], packed, budget, size=size)
+    if packed[:4] == _FRAME_TO_SKIP:
+        return inflate_frames(brotli, packed, budget, size=size, each_is_told=True)
+    return inflate(brotli, packed, budget)
 
 
 class _Sized:
@@ -352,6 +380,7 @@ def _is_known(folder: Folder) -> bool:
                 return False
         elif (
             coder.method in _OTHERS
+            or coder.method in _FRAMES
             or coder.method == _COPY
             or (coder.method == _AES and not number)
         ):

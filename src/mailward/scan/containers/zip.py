@@ -22,6 +22,7 @@ from mailward.scan.containers.inflate import (
     deflate,
     deflate64,
     inflate,
+    inflate_frames,
     lzma_raw,
     xz,
 )
@@ -47,6 +48,8 @@ _LZMA_END_MARKER = 1 << 1
 _UNKNOWN = 0xFFFFFFFF
 _STRONG_ENCRYPTION = 1 << 6
 _AES = 99
+_IN_FRAMES = (20, 93, 95)
+"""Zstandard (once 20) and xz, of which several in a row are one file."""
 _METHODS = {94: "MP3", 96: "JPEG", 97: "WavPack"}
 
 
@@ -242,6 +245,8 @@ def _unpack(entry: _Entry, method: int, packed: memoryview, budget: Budget) -> I
         called = _METHODS.get(method, f"method {method}")
         why = f"packed with {called}: this release cannot open it"
         return Inflated(b"", len(packed), Shut(Reason.UNSUPPORTED, why))
+    if method in _IN_FRAMES and entry.packed_bytes is not None:
+        return inflate_frames(make, packed, budget)
     skip = _lzma_header_bytes(packed) if method == 14 else 0
     inflated = inflate(make, packed[skip:], budget)
     return replace(inflated, used=inflated.used + skip)
@@ -304,7 +309,7 @@ def _decompressor(
         case 14:
             size = None if entry.flags & _LZMA_END_MARKER else entry.plain_bytes
             return partial(lzma_raw, bytes(packed[4:9]), size)
-        case 93:
+        case 20 | 93:
             return zstd.ZstdDecompressor
         case 95:
             return xz
