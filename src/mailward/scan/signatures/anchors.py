@@ -5,8 +5,9 @@ rarest one; where one of several is enough, each of them has a piece. If even th
 rare, it is looked for by two such sets of pieces: both must be found.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mailward.scan.signatures import expression as logic
@@ -63,10 +64,13 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A literal of a pattern."""
+    """A literal of a pattern, or of a regular expression."""
 
     subsignature: int
+    way: int
+    """A regular expression may be looked for in several ways, a body in one: 0."""
     pattern: int
+    """One literal of each has to be looked for."""
     value: bytes
     caseless: bool
     window: tuple[int, int]
@@ -86,16 +90,22 @@ def _rated(run: _Run, rarity: int, place: int, length: int) -> "_Rated":
     return run, rarity + _AT_ONE_PLACE * (run.window[0] == run.window[1]), place, length
 
 
+_Way = tuple[int, int]
+"""The number of a subsignature, and one of the ways in which it may be looked for."""
+
 _Rated = tuple[_Run, int, int, int]
 """A run with the rarity, the place and the length of its rarest piece."""
 
 
 def _chosen(signature: Signature, rated: list[_Rated]) -> tuple[Anchor, ...] | MalformedError:
     expression = _matchable(signature.expression, signature)
-    patterns = {
-        number: len(subsignature.patterns) if isinstance(subsignature, Body) else 1
-        for number, subsignature in enumerate(signature.subsignatures)
-    }
+    patterns: dict[_Way, int] = defaultdict(int)
+    for run, *_ in rated:
+        way = run.subsignature, run.way
+        patterns[way] = max(patterns[way], run.pattern + 1)
+    for number, subsignature in enumerate(signature.subsignatures):
+        if isinstance(subsignature, Body):
+            patterns[number, 0] = len(subsignature.patterns)
     cheapest = _cheapest(expression, patterns, rated)
     if cheapest is None:
         return MalformedError("it would match files in which none of its subsignatures does")
@@ -111,27 +121,26 @@ def _chosen(signature: Signature, rated: list[_Rated]) -> tuple[Anchor, ...] | M
 
 
 def _cheapest(
-    expression: Expression, patterns: dict[int, int], rated: list[_Rated]
+    expression: Expression, patterns: Mapping[_Way, int], rated: list[_Rated]
 ) -> tuple[float, list[_Rated]] | None:
     """What to look for of all this, and how often it begins at a byte. None if a file that matches
-    may have none of it. ``patterns``: how many each subsignature has."""
-    by_pattern: dict[tuple[int, int], _Rated] = {}
+    may have none of it. ``patterns``: how many each way has."""
+    by_way: dict[_Way, dict[int, _Rated]] = defaultdict(dict)
     for one in rated:
-        key = one[0].subsignature, one[0].pattern
-        if key not in by_pattern or one[1] > by_pattern[key][1]:
-            by_pattern[key] = one
-    costs: dict[int, float] = defaultdict(float)
-    for (subsignature, _), one in by_pattern.items():
-        costs[subsignature] += 2.0 ** (-one[1] / 8)
-    whole = {
-        number: cost
-        for number, cost in costs.items()
-        if all((number, at) in by_pattern for at in range(patterns[number]))
-    }
-    cheapest = logic.cheapest(expression, whole)
+        of_pattern = by_way[one[0].subsignature, one[0].way]
+        best = of_pattern.get(one[0].pattern)
+        if best is None or one[1] > best[1]:
+            of_pattern[one[0].pattern] = one
+    costs: dict[int, float] = {}
+    chosen: dict[int, list[_Rated]] = {}
+    for way, of_pattern in by_way.items():
+        cost = sum(2.0 ** (-one[1] / 8) for one in of_pattern.values())
+        if len(of_pattern) == patterns[way] and cost < costs.get(way[0], math.inf):
+            costs[way[0]], chosen[way[0]] = cost, list(of_pattern.values())
+    cheapest = logic.cheapest(expression, costs)
     if cheapest is None:
         return None
-    return cheapest[0], [one for key, one in by_pattern.items() if key[0] in cheapest[1]]
+    return cheapest[0], [one for number in sorted(cheapest[1]) for one in chosen[number]]
 
 
 def _anchor(rated: _Rated, half: int = 0) -> Anchor:
@@ -176,8 +185,10 @@ def _runs(signature: Signature) -> Iterator[_Run]:
             for at, pattern in enumerate(subsignature.patterns):
                 yield from _runs_of(number, at, pattern, subsignature.offset)
         elif isinstance(subsignature, Regex):
-            for literal, caseless in literals(subsignature.source, subsignature.flags):
-                yield _Run(number, 0, literal, caseless, (0, NUMBER_MAX))
+            ways = literals(subsignature.source, subsignature.flags)
+            for way, (several, caseless) in enumerate(ways):
+                for at, literal in enumerate(several):
+                    yield _Run(number, way, at, literal, caseless, (0, NUMBER_MAX))
 
 
 def _runs_of(number: int, at: int, pattern: Pattern, offset: Offset) -> Iterator[_Run]:
@@ -186,7 +197,7 @@ def _runs_of(number: int, at: int, pattern: Pattern, offset: Offset) -> Iterator
     for place, segment in enumerate(pattern.segments):
         for element in segment.elements:
             if isinstance(element, Literal) and len(element.value) >= FIXED_MIN:
-                yield _Run(number, at, element.value, pattern.caseless, (low, high))
+                yield _Run(number, 0, at, element.value, pattern.caseless, (low, high))
             least, most = element_lengths(element)
             low, high = low + least, min(high + most, NUMBER_MAX)
         if place < len(pattern.gaps):
