@@ -37,7 +37,7 @@ _MEMORY_BYTES = 4096 * MIB
 """Private memory: two large sets during a swap, and all parts of a message with copies of some."""
 _OPEN_FILES_MAX = 256
 _TIDY_BYTES = MIB
-"""Messages from here on are tidied up after, once they are answered: up to 70 ms."""
+"""Messages from here on are tidied up after, once they are answered: some milliseconds."""
 _C_LIBRARY = ctypes.CDLL(None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """mallopt(3)."""
@@ -98,6 +98,7 @@ class Worker:
         self._loaded, old = fresh, self._loaded
         if old is not None:
             old.close()
+            gc.unfreeze()  # what the old set kept is garbage, if it is in cycles
         return {}
 
     def _prepare(self, sources: list[list[str]], into: Path) -> frames.Header:
@@ -129,8 +130,12 @@ class Worker:
 
 def _tidy() -> None:
     """Give back what a large message took: trees of documents refer to themselves, and are found by
-    the collector only; the C library keeps what was freed below what was not."""
+    the collector only; the C library keeps what was freed below what was not.
+
+    What is left is kept for long (signatures made ready) and need not be looked through again: that
+    was 30 ms of each message."""
     gc.collect()
+    gc.freeze()
     with contextlib.suppress(AttributeError):  # another C library than GNU's
         _C_LIBRARY.malloc_trim(0)
 

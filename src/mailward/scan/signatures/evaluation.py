@@ -37,6 +37,8 @@ _FLAGS = {
 }
 _FEW = 4
 """Literals of which a regular expression needs one: more take as long as it does."""
+_SHORT = 1000
+"""Characters of a regular expression that is read once more for what it needs."""
 _INLINE = {"U": "(?U)", "A": r"\G"}
 
 Members = Callable[[int], Sequence[Signature]]
@@ -281,6 +283,8 @@ class _Regex:
 
     @cached_property
     def _needed(self) -> list[tuple[tuple[bytes, ...], bool]]:
+        if len(self._regex.source) > _SHORT:
+            return []
         found = literals(self._regex.source, self._regex.flags)
         return [(options, caseless) for options, caseless in found if len(options) <= _FEW]
 

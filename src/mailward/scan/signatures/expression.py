@@ -166,29 +166,29 @@ def ordered(expression: Expression, rank: Callable[[int], int]) -> Expression:
 
     ``rank``: of a subsignature, the higher the longer.
     """
+    return _ordered(expression, rank)[0]
+
+
+def _ordered(
+    expression: Expression, rank: Callable[[int], int]
+) -> tuple[Expression, frozenset[int]]:
+    """With the subsignatures that it names."""
     match expression:
-        case Leaf():
-            return expression
+        case Leaf(index):
+            return expression, frozenset({index})
         case Counted(inner, sign, number, distinct):
-            return Counted(ordered(inner, rank), sign, number, distinct)
+            inside, named = _ordered(inner, rank)
+            return Counted(inside, sign, number, distinct), named
         case Either(left, right):
-            return Either(ordered(left, rank), ordered(right, rank))
+            (first, these), (second, those) = _ordered(left, rank), _ordered(right, rank)
+            return Either(first, second), these | those
         case Both():
-            terms = sorted(_conjuncts(expression, rank), key=lambda term: _rank(term, rank))
+            found = [_ordered(one, rank) for one in _operands(expression)]
+            terms = [term for term, _ in sorted(found, key=lambda one: sum(map(rank, one[1])))]
             result = terms.pop()
             while terms:
                 result = Both(terms.pop(), result)
-            return result
-
-
-def _conjuncts(expression: Expression, rank: Callable[[int], int]) -> list[Expression]:
-    if isinstance(expression, Both):
-        return _conjuncts(expression.left, rank) + _conjuncts(expression.right, rank)
-    return [ordered(expression, rank)]
-
-
-def _rank(expression: Expression, rank: Callable[[int], int]) -> int:
-    return sum(rank(index) for index in indices(expression))
+            return result, frozenset[int]().union(*(named for _, named in found))
 
 
 def indices(expression: Expression) -> frozenset[int]:
