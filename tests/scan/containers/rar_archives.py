@@ -18,6 +18,11 @@ Token = int | tuple[int, int] | str
 ``goes on``: the same, without; or bits."""
 
 
+Token20 = Token | tuple[str, int, int]
+"""Also ``codes``: others; ``again``: the last match; ``recent``, which, length; and ``short``, 0,
+distance: two bytes."""
+
+
 def program() -> bytes:
     """With calls of few places, from everywhere."""
     choose = random.Random(0)
@@ -307,20 +312,24 @@ def lz77(tokens: Iterable[Token], *, begins: bool = True) -> bytes:
         elif isinstance(token, str):
             bits.put(int(token, 2), len(token))
         else:
-            distance, length = token[0] - 1, token[1] - 3
-            length -= (token[0] >= 0x2000) + (token[0] >= 0x40000)
-            number = max(n for n, (base, _) in enumerate(_LENGTHS) if base <= length)
-            bits.put(271 + number, 9)
-            bits.put(length - _LENGTHS[number][0], _LENGTHS[number][1])
-            slot = max(n for n, (base, _) in enumerate(_DISTANCES) if base <= distance)
-            bits.put(slot, 6)
-            rest, width = distance - _DISTANCES[slot][0], _DISTANCES[slot][1]
-            if slot < 10:
-                bits.put(rest, width)
-            else:
-                bits.put(rest >> 4, width - 4)
-                bits.put(rest & 15, 5)
+            _match(bits, 271, *token)
     return bits.bytes()
+
+
+def _match(bits: Bits, first: int, distance: int, length: int) -> None:
+    """``first``: symbol of the shortest."""
+    length -= 3 + (distance >= 0x2000) + (distance >= 0x40000)
+    number = max(n for n, (base, _) in enumerate(_LENGTHS) if base <= length)
+    bits.put(first + number, 9)
+    bits.put(length - _LENGTHS[number][0], _LENGTHS[number][1])
+    slot = max(n for n, (base, _) in enumerate(_DISTANCES) if base <= distance - 1)
+    bits.put(slot, 6)
+    rest, width = distance - 1 - _DISTANCES[slot][0], _DISTANCES[slot][1]
+    if first == 270 or slot < 10:
+        bits.put(rest, width)
+    else:
+        bits.put(rest >> 4, width - 4)
+        bits.put(rest & 15, 5)
 
 
 def with_filter(program: bytes, length: int) -> str:
@@ -341,3 +350,56 @@ def with_filter(program: bytes, length: int) -> str:
     for value in raw:
         bits.put(value, 8)
     return bits.text
+
+
+def codes20(bits: Bits, channels: int = 0) -> None:
+    """Of RAR 2.0, again with the same width for all: of LZ77, or of so many channels."""
+    bits.put(2 if channels else 0, 2)
+    if channels:
+        bits.put(channels - 1, 2)
+    for width in range(19):
+        bits.put(2 if width in (0, 5, 6, 9) else 0, 4)
+    for count, place in ((257, 3),) * channels or ((298, 3), (48, 2), (28, 1)):
+        for _ in range(count):
+            bits.put(place, 2)
+
+
+def lz20(tokens: Iterable[Token20], *, begins: bool = True) -> bytes:
+    """``begins``: with codes."""
+    bits = Bits()
+    if begins:
+        codes20(bits)
+    for token in tokens:
+        if isinstance(token, int):
+            bits.put(token, 9)
+        elif token == "again":
+            bits.put(256, 9)
+        elif token == "codes":
+            bits.put(269, 9)
+            codes20(bits)
+        else:
+            match token:
+                case "recent", which, length:
+                    bits.put(257 + which, 9)
+                    bits.put(length - 2, 5)
+                case "short", _, distance:
+                    bits.put(261, 9)
+                    bits.put(distance - 1, 2)
+                case int(distance), int(length):
+                    _match(bits, 270, distance, length)
+                case _:
+                    raise AssertionError(token)
+    return bits.bytes()
+
+
+def sound20(size: int, channels: int) -> bytes:
+    """Any differences, in two blocks."""
+    choose = random.Random(channels)
+    bits = Bits()
+    for count in (size // 2, size - size // 2):
+        codes20(bits, channels)
+        for _ in range(count):
+            bits.put(choose.choice((0, 1, 2, 3, 4, 250, 253, 254, 255)), 9)
+        if count == size // 2:
+            bits.put(256, 9)
+    return bits.bytes()

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
-from mailward.scan.containers import libarchive, rar_lz29
+from mailward.scan.containers import libarchive
 from mailward.scan.containers.bits import DamagedError
+from mailward.scan.containers.rar_lz20 import Unpacker20
+from mailward.scan.containers.rar_lz29 import Unpacker29
+from mailward.scan.containers.rar_unpacker import Unpacker
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -161,7 +164,7 @@ class _Reader:
     def __init__(self, data: bytes, budget: Budget) -> None:
         self._data = data
         self._budget = budget
-        self._unpacker: rar_lz29.Unpacker | None = None
+        self._unpacker: Unpacker | None = None
         self._is_lost = False
         """What a file may go on from was not unpacked."""
         self._unpacked = 0
@@ -249,5 +252,10 @@ class _Reader:
         return None
 
 
-_UNPACKERS = {29: rar_lz29.Unpacker, 36: rar_lz29.Unpacker}
+_UNPACKERS: dict[int, type[Unpacker]] = {
+    20: Unpacker20,
+    26: Unpacker20,  # a file of more than 2 GiB
+    29: Unpacker29,
+    36: Unpacker29,
+}
 """By the version that is needed to unpack."""

@@ -3,38 +3,25 @@
 Facts: libarchive's ``archive_read_support_format_rar.c`` and the package ``rardecode``.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate, pairwise
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import huffman
 from mailward.scan.containers.bits import Bits, DamagedError
 from mailward.scan.containers.huffman import LENGTH_MASK, SYMBOL_SHIFT
 from mailward.scan.containers.ppmd import Model
 from mailward.scan.containers.rar_filters import Filters
-from mailward.scan.containers.rar_window import Window
+from mailward.scan.containers.rar_slots import (
+    DISTANCE_BITS,
+    DISTANCES,
+    FAR_DISTANCES,
+    LENGTH_BITS,
+    LENGTHS,
+    SHORT_BITS,
+    SHORT_DISTANCES,
+)
+from mailward.scan.containers.rar_unpacker import Code, Unpacker, code, symbol
 from mailward.scan.containers.repeat import repeat
-
-LENGTHS = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20,
-    24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224,
-)  # fmt: skip
-LENGTH_BITS = (0,) * 8 + tuple(n // 4 - 1 for n in range(8, 28))
-SHORT_DISTANCES = (0, 4, 8, 16, 32, 64, 128, 192)
-SHORT_BITS = (2, 2, 3, 4, 5, 6, 6, 6)
-DISTANCE_BITS = (0, 0, *[n // 2 - 1 for n in range(2, 34)], *[16] * 14, *[18] * 12)
-
-
-def _bases() -> tuple[int, ...]:
-    bases, base = [], 0
-    for bits in DISTANCE_BITS:
-        bases.append(base)
-        base += 1 << bits
-    return tuple(bases)
-
-
-DISTANCES = _bases()
 
 _MAIN, _FAR, _LOW, _LONG = 299, 60, 17, 28
 """Symbols of the four codes."""
@@ -43,8 +30,6 @@ _END, _FILTER, _AGAIN, _RECENT, _SHORT, _MATCH = 256, 257, 258, 259, 263, 271
 _LOW_AGAIN, _LOW_TIMES = 16, 15
 _LOW_FROM = 10
 """Slot of a distance from which on its lowest four bits have a code of their own."""
-_FAR_DISTANCES = (0x2000, 0x40000)
-"""From which on a match is one longer."""
 _IS_PPMD, _KEEPS = 1, 1
 _PPM_RESET, _PPM_ESCAPE, _PPM_ORDER = 0x20, 0x40, 0x1F
 _PPM_MOST_MB = 128
@@ -52,22 +37,18 @@ _PPM_MOST_MB = 128
 _ESCAPE = 2
 _NEXT_BLOCK, _NEXT_FILE, _PPM_FILTER, _PPM_MATCH, _PPM_RUN = 0, 2, 3, 4, 5
 _PPM_STEP = 1 << 12
-STEP = 1 << 18
-"""Bytes between two looks at time and ratio."""
-TABLES_FREE, BYTES_A_TABLE = 100, 100
-"""Honest files have thousands of bytes for each set of codes, which is slow to make."""
 _BEHIND = 64
 """Zeros behind the end: what is read looks ahead."""
 
 
-class Unpacker:
-    """Of one archive: in a solid one a file goes on from the one before."""
+class Unpacker29(Unpacker):
+    """Of one archive."""
 
     def __init__(self) -> None:
-        self._window = Window()
+        super().__init__()
         self._filters = Filters()
         self._widths = [0] * (_MAIN + _FAR + _LOW + _LONG)
-        self._codes: list[tuple[list[int], int]] = []
+        self._codes: list[Code] = []
         self._has_tables = False
         self._recent = [0, 0, 0, 0]
         self._length = 0
@@ -75,41 +56,11 @@ class Unpacker:
         self._is_ppm = False
         self._escape = _ESCAPE
         self._model: Model | None = None
-        self._tables = 0
 
-    def unpack(
-        self, packed: memoryview, out: bytearray, wanted: int, budget: Budget
-    ) -> Iterator[None]:
-        """Into ``out``, step by step. Raises DamagedError, Spent.
-
-        ``wanted``: bytes. How the next file begins is only known if they are the whole one.
-        """
+    def _begin(self, packed: memoryview, bits: Bits, budget: Budget) -> None:
         self._data = bytes(packed) + bytes(_BEHIND)
-        bits = Bits(packed)
-        window = self._window
-        window.begin()
-        self._tables = 0
-        try:
-            if not self._has_tables:
-                self._read_tables(bits, budget)
-            goes_on = True
-            while goes_on and window.made < wanted:
-                goal = len(window.data) + min(wanted - window.made, STEP)
-                goes_on = self._block(bits, goal, budget)
-                window.give(out, budget, is_last=False)
-                yield
-            if goes_on:
-                self._finish(bits, budget)
-        except IndexError as e:
-            raise DamagedError("there is no such code") from e
-        finally:
-            window.give(out, budget, is_last=True)
-            del out[wanted:]
-
-    @property
-    def lost_filters(self) -> int:
-        """Blocks of the last file that went through a program that is not known."""
-        return self._window.lost_filters
+        if not self._has_tables:
+            self._read_tables(bits, budget)
 
     def _finish(self, bits: Bits, budget: Budget) -> None:
         """Read the ends of blocks behind the last byte: they say how the next file begins."""
@@ -120,16 +71,12 @@ class Unpacker:
                     return
 
     def _block(self, bits: Bits, goal: int, budget: Budget) -> bool:
-        """Up to so many bytes in the window; whether the file goes on."""
         return self._ppm(bits, goal, budget) if self._is_ppm else self._lz(bits, goal, budget)
 
     def _read_tables(self, bits: Bits, budget: Budget) -> None:
-        """Begin a block. Raises DamagedError."""
-        budget.check_time()
+        """Begin a block."""
+        self._count_tables(budget)
         self._has_tables = False
-        self._tables += 1
-        if self._tables > TABLES_FREE + self._window.made // BYTES_A_TABLE:
-            raise DamagedError("too many codes")
         bits.take(bits.count % 8)
         if bits.take(1) == _IS_PPMD:
             self._begin_ppm(bits)
@@ -143,26 +90,24 @@ class Unpacker:
             width = bits.take(4)
             zeros = bits.take(4) if width == 15 else 0
             widths += [0] * (zeros + 2) if zeros else [width]
-        entries, most = _code(widths[:_WIDTHS])
+        by = code(widths[:_WIDTHS])
         place = 0
         widths = self._widths
         while place < len(widths):
-            entry = entries[bits.peek(most)]
-            bits.take(entry & LENGTH_MASK)
-            symbol = entry >> SYMBOL_SHIFT
-            if symbol < 16:
-                widths[place] = widths[place] + symbol & 15
+            number = symbol(bits, by)
+            if number < 16:
+                widths[place] = widths[place] + number & 15
                 place += 1
                 continue
-            times = bits.take(7) + 11 if symbol & 1 else bits.take(3) + 3
-            if symbol < 18 and not place:
+            times = bits.take(7) + 11 if number & 1 else bits.take(3) + 3
+            if number < 18 and not place:
                 raise DamagedError("there is no width to repeat")
             end = min(place + times, len(widths))
-            width = widths[place - 1] if symbol < 18 else 0
+            width = widths[place - 1] if number < 18 else 0
             widths[place:end] = [width] * (end - place)
             place = end
         ends = accumulate((_MAIN, _FAR, _LOW, _LONG), initial=0)
-        self._codes = [_code(widths[start:end]) for start, end in pairwise(ends)]
+        self._codes = [code(widths[start:end]) for start, end in pairwise(ends)]
         self._has_tables = True
 
     def _begin_ppm(self, bits: Bits) -> None:
@@ -193,8 +138,8 @@ class Unpacker:
         self._has_tables = not bits.take(1)
         return False
 
-    def _filter(self, flags: int, code: bytes) -> None:
-        one, resets = self._filters.read(flags, code)
+    def _filter(self, flags: int, use: bytes) -> None:
+        one, resets = self._filters.read(flags, use)
         self._window.wait(one, resets=resets)
 
     def _symbol(self, model: Model) -> int:
@@ -256,13 +201,13 @@ class Unpacker:
                 held, count = bits.held, bits.count
             entry = main[held >> count - main_bits & (1 << main_bits) - 1]
             count -= entry & LENGTH_MASK
-            symbol = entry >> SYMBOL_SHIFT
-            if symbol < 256:
-                data.append(symbol)
+            number = entry >> SYMBOL_SHIFT
+            if number < 256:
+                data.append(number)
                 continue
-            if symbol >= _MATCH:
-                length = LENGTHS[symbol - _MATCH] + 3
-                extra = LENGTH_BITS[symbol - _MATCH]
+            if number >= _MATCH:
+                length = LENGTHS[number - _MATCH] + 3
+                extra = LENGTH_BITS[number - _MATCH]
                 count -= extra
                 length += held >> count & (1 << extra) - 1
                 entry = far[held >> count - far_bits & (1 << far_bits) - 1]
@@ -286,31 +231,31 @@ class Unpacker:
                         else:
                             self._low = entry >> SYMBOL_SHIFT
                     distance += self._low
-                    length += (distance >= _FAR_DISTANCES[0]) + (distance >= _FAR_DISTANCES[1])
+                    length += (distance >= FAR_DISTANCES[0]) + (distance >= FAR_DISTANCES[1])
                 recent.insert(0, distance)
                 del recent[4:]
-            elif symbol >= _SHORT:
-                extra = SHORT_BITS[symbol - _SHORT]
+            elif number >= _SHORT:
+                extra = SHORT_BITS[number - _SHORT]
                 count -= extra
-                distance = SHORT_DISTANCES[symbol - _SHORT] + 1 + (held >> count & (1 << extra) - 1)
+                distance = SHORT_DISTANCES[number - _SHORT] + 1 + (held >> count & (1 << extra) - 1)
                 length = 2
                 recent.insert(0, distance)
                 del recent[4:]
-            elif symbol >= _RECENT:
-                distance = recent.pop(symbol - _RECENT)
+            elif number >= _RECENT:
+                distance = recent.pop(number - _RECENT)
                 recent.insert(0, distance)
                 entry = long[held >> count - long_bits & (1 << long_bits) - 1]
                 count -= entry & LENGTH_MASK
                 extra = LENGTH_BITS[entry >> SYMBOL_SHIFT]
                 count -= extra
                 length = LENGTHS[entry >> SYMBOL_SHIFT] + 2 + (held >> count & (1 << extra) - 1)
-            elif symbol == _AGAIN:
+            elif number == _AGAIN:
                 distance, length = recent[0], self._length
                 if not length:
                     continue
             else:
                 bits.held, bits.count = held, count
-                if symbol == _END:
+                if number == _END:
                     return self._end_of_block(bits, budget)
                 flags = bits.take(8)
                 size = (flags & 7) + 1
@@ -328,11 +273,3 @@ class Unpacker:
             repeat(data, distance, length)
         bits.held, bits.count = held, count
         return True
-
-
-def _code(widths: list[int]) -> tuple[list[int], int]:
-    """Raises DamagedError."""
-    try:
-        return huffman.table(widths)
-    except huffman.CodeError as e:
-        raise DamagedError(str(e)) from e
