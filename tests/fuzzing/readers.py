@@ -20,11 +20,13 @@ from mailward.scan.containers import (
     autoit_text,
     bare_bzip2,
     chm,
+    dcl,
     disk,
     dmg,
     embedded,
     inflate,
     inno,
+    installshield_3,
     installshield_cabinet,
     iso,
     libarchive,
@@ -46,10 +48,12 @@ from mailward.scan.containers import (
     vhdx_log,
     wim,
     wim_chunks,
+    zip_legacy,
     zisofs,
     zoo,
 )
 from mailward.scan.containers import zip as zip_archive
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.containers.crc32c import crc32c
 from mailward.scan.contents import Contents
 from mailward.scan.documents import (
@@ -154,6 +158,11 @@ def _seven_zip_header(data: bytes, name: str, budget: Budget) -> Contents:
     return sevenzip.read(
         b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + start + packed + header, name, budget
     )
+
+
+def _damaged(unpack: Callable[..., object], data: bytes, budget: Budget) -> None:
+    with suppress(DamagedError):
+        unpack(data, bytearray(), 1 << 20, budget)
 
 
 def _frames(data: bytes, budget: Budget) -> None:
@@ -458,8 +467,13 @@ PARSERS: dict[str, Parser] = {
     "frames": _within(_frames),
     "hfs": _never_silent(0, disk.read, bytes(1024) + b"H+\0\4"),
     "installer": _behind(_PROGRAM, embedded.read, 528),
+    "dcl": _within(lambda data, budget: _damaged(dcl.unpack, b"\0\6" + data, budget)),
+    "installshield-3": _never_silent(
+        0, installshield_3.read, bytes.fromhex("135d658c3a010200"), 300
+    ),
     "installshield": _never_silent(0, installshield_cabinet.read, b"ISc("),
     "iso": _reader(iso.read),
+    "kwaj-lzh": _never_silent(0, lz_expand.read, b"KWAJ\x88\xf0\x27\xd1\3\0\x0e\0\0\0"),
     "kwaj": _never_silent(0, lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),
     "lha": _reader(partial(libarchive.read, libarchive.LHA)),
     "lzfse": _lzfse,
@@ -499,6 +513,10 @@ PARSERS: dict[str, Parser] = {
     "wim-lzx": _wim(1 << 18, 1 << 15),
     "wim-xpress": _wim(1 << 17, 1 << 15),
     "xar": _libarchive(libarchive.XAR, b"xar!\0"),
+    "Z-sco": _never_silent(0, lzw.read_sco, b"\x1f\xa0"),
+    "zip-reduced": _within(
+        lambda data, budget: zip_legacy.expand(memoryview(data), 1 << 16, 3, budget)
+    ),
     "Z": _never_silent(0, lzw.read, b"\x1f\x9d\x90"),
     "zisofs": _never_silent(0, zisofs.read, b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"),
     "zip-ppmd": _reader(_zip_ppmd),

@@ -4,12 +4,12 @@ Methods 1 to 3 are LHA's scheme with a window of 26 KiB, 4 is a simpler one.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import lzh
 from mailward.scan.containers.bits import Bits, DamagedError
-from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Contents, Listed, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -24,12 +24,8 @@ _GARBLED = 1
 _STORED, _FASTEST = 0, 4
 _MAIN, _FOLDER = 2, 3
 _LOOK_EVERY = 4096
-_LOOK_EVERY_BYTES = 1024 * 1024
-"""Symbols, or bytes, between two looks at time and ratio."""
-_OFTEN = 2048
-"""Symbols in a block of an honest archive: those have ten thousands."""
-_SMALL_BITS = 8
-_CODES, _LENGTH_CODES, _DISTANCE_CODES = 510, 19, 17
+"""Symbols between two looks at time and ratio."""
+_WAY = lzh.Way(distance_codes=17, count_bits=5, ends=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,10 @@ def _member(data: bytes, header: _Header, budget: Budget) -> Contents:
         out += packed[: budget.room() + 1]
     elif method <= _FASTEST:
         try:
-            shut = (_fastest if method == _FASTEST else _huffman)(packed, plain_bytes, out, budget)
+            if method == _FASTEST:
+                shut = _fastest(packed, plain_bytes, out, budget)
+            else:
+                shut = lzh.unpack(packed, plain_bytes, out, _WAY, budget)
         except DamagedError:
             shut = Shut(Reason.MALFORMED, "the compressed data is damaged")
     else:
@@ -118,84 +117,6 @@ def _member(data: bytes, header: _Header, budget: Budget) -> Contents:
         yield Shut(shut.reason, shut.detail, name)
 
 
-class _Code:
-    """A canonical Huffman code.
-
-    ``often``: it will be used so often that a table of all beginnings is worth making; a hostile
-    archive has thousands of codes and hardly a symbol in each.
-    """
-
-    def __init__(self, lengths: Sequence[int], only: int | None = None, *, often: bool) -> None:
-        self.bits = 0 if only is not None else max(lengths, default=0)
-        self.only = only or 0
-        self._table: list[tuple[int, int]] = []
-        self._by_length: list[tuple[int, int, list[int]]] = []
-        code = 0
-        for length in range(1, self.bits + 1):
-            symbols = [symbol for symbol, its in enumerate(lengths) if its == length]
-            if symbols:
-                self._by_length.append((length, code, symbols))
-                code += len(symbols)
-            if code > 1 << length:
-                raise DamagedError
-            code <<= 1
-        if often or self.bits <= _SMALL_BITS:
-            for length, _, symbols in self._by_length:
-                for symbol in symbols:
-                    self._table += [(symbol, length)] * (1 << self.bits - length)
-
-    def read(self, bits: Bits) -> int:
-        if not self.bits:
-            return self.only
-        at = bits.peek(self.bits)
-        if self._table:
-            if at >= len(self._table):
-                raise DamagedError
-            symbol, length = self._table[at]
-            bits.take(length)
-            return symbol
-        for length, first, symbols in self._by_length:
-            place = (at >> self.bits - length) - first
-            if place < len(symbols):
-                bits.take(length)
-                return symbols[place]
-        raise DamagedError
-
-
-def _huffman(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
-    bits = Bits(packed)
-    room = budget.room()
-    left = turns = look_at = 0
-    symbols = distances = _Code((), often=False)
-    while len(out) < wanted:
-        turns += 1
-        if turns % _LOOK_EVERY == 1 or len(out) > look_at:
-            look_at = len(out) + _LOOK_EVERY_BYTES
-            shut = _over(out, packed, room, budget)
-            if shut is not None:
-                return shut
-        if not left:
-            left = bits.take(16) or 1 << 16
-            often = left >= _OFTEN
-            lengths = _lengths(bits, _LENGTH_CODES, 5, 3, often=False)
-            symbols = _symbols(bits, lengths, often=often)
-            distances = _lengths(bits, _DISTANCE_CODES, 5, -1, often=often)
-            if not symbols.bits and symbols.only < 256:  # they cost no bit, so not a turn each
-                out += bytes([symbols.only]) * min(left, wanted - len(out))
-                left = 0
-                continue
-        left -= 1
-        symbol = symbols.read(bits)
-        if symbol < 256:
-            out.append(symbol)
-            continue
-        power = distances.read(bits)
-        distance = (1 << power - 1) + bits.take(power - 1) if power else 0
-        _copy(out, distance + 1, symbol - 253)
-    del out[wanted:]
-    return None
-
-
 def _fastest(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> Shut | None:
     bits = Bits(packed)
     room = budget.room()
@@ -203,14 +124,14 @@ def _fastest(packed: memoryview, wanted: int, out: bytearray, budget: Budget) ->
     while len(out) < wanted:
         turns += 1
         if turns % _LOOK_EVERY == 1:
-            shut = _over(out, packed, room, budget)
+            shut = lzh.over(out, packed, room, budget)
             if shut is not None:
                 return shut
         length = _stepped(bits, 0, 7)
         if not length:
             out.append(bits.take(8))
         else:
-            _copy(out, _stepped(bits, 9, 13) + 1, length + 2)
+            lzh.copy(out, _stepped(bits, 9, 13) + 1, length + 2)
     del out[wanted:]
     return None
 
@@ -223,50 +144,3 @@ def _stepped(bits: Bits, width: int, most: int) -> int:
         power <<= 1
         width += 1
     return plus + (bits.take(width) if width else 0)
-
-
-def _copy(out: bytearray, distance: int, length: int) -> None:
-    if distance > len(out):
-        raise DamagedError
-    repeat(out, distance, length)
-
-
-def _over(out: bytearray, packed: memoryview, room: int, budget: Budget) -> Shut | None:
-    budget.check_time()
-    if len(out) > room:
-        del out[room:]
-        return budget.over_room(room)
-    return budget.bomb() if budget.is_bomb(len(out), len(packed)) else None
-
-
-def _lengths(bits: Bits, most: int, width: int, gap_at: int, *, often: bool) -> _Code:
-    count = bits.take(width)
-    if not count:
-        return _Code((), bits.take(width), often=False)
-    lengths: list[int] = []
-    while len(lengths) < min(count, most):
-        length = bits.take(3)
-        while length >= 7 and bits.take(1):
-            length += 1
-            if length > 16:
-                raise DamagedError
-        lengths.append(length)
-        if len(lengths) == gap_at:
-            lengths += [0] * bits.take(2)
-    return _Code(lengths, often=often)
-
-
-def _symbols(bits: Bits, lengths: _Code, *, often: bool) -> _Code:
-    count = bits.take(9)
-    if not count:
-        return _Code((), bits.take(9), often=False)
-    found: list[int] = []
-    while len(found) < min(count, _CODES):
-        symbol = lengths.read(bits)
-        if symbol > 2:
-            found.append(symbol - 2)
-        elif symbol:
-            found += [0] * (bits.take(4) + 3 if symbol == 1 else bits.take(9) + 20)
-        else:
-            found.append(0)
-    return _Code(found, often=often)

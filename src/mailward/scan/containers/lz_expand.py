@@ -7,6 +7,8 @@ import struct
 import zlib
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import lzh
+from mailward.scan.containers.bits import Bits, DamagedError
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -17,8 +19,13 @@ _SZDD_HEADER, _QBASIC_HEADER, _KWAJ_HEADER = 14, 12, 14
 _WINDOW = 4096
 _STORED = 0
 _HAS_SIZE = 1
+_LZH_CODES = (16, 16, 32, 64, 256)
+"""Symbols: lengths, lengths right behind literals, how many literals, distances, literals."""
+_LITERALS_MAX = 32
+_LENGTH_MAX = 16
+"""Of the code of a symbol."""
 _LOOK_EVERY = 1024
-"""Groups of eight tokens between two looks at time and ratio."""
+"""Groups of tokens between two looks at time and ratio."""
 
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
@@ -33,6 +40,8 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
             out = bytes(body).translate(bytes(255 - n for n in range(256)))
         case 2 | -2:
             out, shut = _lzss(body, _WINDOW - 16 if method == 2 else _WINDOW - 18, stated, budget)
+        case 3:
+            out, shut = _lzh(body, stated, budget)
         case 4:
             out, shut = _mszip(body, budget)
         case _:
@@ -94,6 +103,66 @@ def _lzss(
                 break
     end = first + min(room, len(out) - first if stated is None else stated)
     return bytes(out[first:end]), None
+
+
+def _lzh(body: memoryview, stated: int | None, budget: Budget) -> tuple[bytes, Shut | None]:
+    """Runs of literals and repetitions, each by a code of its own; it has no end of its own."""
+    bits = Bits(body)
+    out = bytearray(b" " * _WINDOW)
+    room = budget.room()
+    wanted = _WINDOW + min(room + 1, room + 1 if stated is None else stated)
+    turns, after_literals = 0, False
+    try:
+        kinds = [bits.take(4) for _ in range(len(_LZH_CODES) + 1)]
+        first, second, counts, distances, literals = (
+            _lzh_code(bits, size, kind) for size, kind in zip(_LZH_CODES, kinds[:-1], strict=True)
+        )
+        while len(out) < wanted:
+            turns += 1
+            if turns % _LOOK_EVERY == 0:
+                budget.check_time()
+                if budget.is_bomb(len(out) - _WINDOW, len(body)):
+                    return bytes(out[_WINDOW:]), budget.bomb()
+            before = len(out)
+            length = (second if after_literals else first).read(bits)
+            if length:
+                distance = distances.read(bits) << 6 | bits.take(6)
+                lzh.copy(out, distance or _WINDOW, length + 2)
+                after_literals = False
+            else:
+                count = counts.read(bits) + 1
+                out += bytes(literals.read(bits) for _ in range(count))
+                after_literals = count != _LITERALS_MAX
+            if 8 * bits.at - bits.count > 8 * len(body):  # that was of bits behind the end
+                del out[before:]
+                break
+    except DamagedError:
+        damaged = Shut(Reason.MALFORMED, "the compressed data is damaged")
+        return bytes(out[_WINDOW : _WINDOW + room]), damaged
+    shut = budget.over_room(room) if len(out) - _WINDOW > room else None
+    return bytes(out[_WINDOW : min(wanted, _WINDOW + room)]), shut
+
+
+def _lzh_code(bits: Bits, size: int, kind: int) -> lzh.Code:
+    """The lengths of its symbols, told in one of four ways. Raises DamagedError."""
+    if kind == 0:
+        return lzh.Code([size.bit_length() - 1] * size, often=True)
+    if kind not in (1, 2, 3):
+        raise DamagedError("a code told in an unknown way")
+    lengths = [bits.take(4)]
+    while len(lengths) < size:
+        length = lengths[-1]
+        if kind == 1 and bits.take(1):
+            length = bits.take(4) if bits.take(1) else length + 1
+        elif kind == 2:
+            step = bits.take(2)
+            length = bits.take(4) if step == 3 else length + step - 1
+        elif kind == 3:
+            length = bits.take(4)
+        if not 0 <= length <= _LENGTH_MAX:
+            raise DamagedError("a code of an impossible length")
+        lengths.append(length)
+    return lzh.Code(lengths, often=True)
 
 
 def _mszip(body: memoryview, budget: Budget) -> tuple[bytes, Shut | None]:

@@ -1,4 +1,4 @@
-"""Files of ``compress`` (``.Z``): LZW with codes of 9 to 16 bits, in groups of eight.
+"""Files of ``compress`` (``.Z``): LZW with codes of 9 to 16 bits, in groups of eight; SCO's by LZH.
 
 Read here because libarchive stumbles over a cleared table that gzip(1) reads. Format: compress(1)
 of 4.3BSD.
@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import stream
+from mailward.scan.containers import lzh, stream
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
 STARTS = rb"\x1f\x9d[\x09-\x10\x89-\x90]"
+SCO_STARTS = rb"\x1f\xa0"
+_SCO = lzh.Way(distance_codes=14, count_bits=4, ends=True)
 
 _HEADER_BYTES = 3
 BITS_MIN = 9
@@ -45,6 +48,21 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     """
     out = bytearray()
     shut = _unpack(data, out, budget)
+    yield Piece(bytes(out), Role.MEMBER, stream.inner_name(name))
+    if shut is not None:
+        yield shut
+
+
+def read_sco(data: bytes, name: str, budget: Budget) -> Contents:
+    """The file in what SCO's ``compress -H`` made (``unlzh.c`` of gzip). Raises only Spent."""
+    out = bytearray()
+    try:
+        shut = lzh.unpack(memoryview(data)[2:], budget.room() + 1, out, _SCO, budget)
+    except DamagedError:
+        shut = Shut(Reason.MALFORMED, "the compressed data is damaged, or ends too early")
+    if len(out) > budget.room():
+        del out[budget.room() :]
+        shut = budget.over_room(len(out))
     yield Piece(bytes(out), Role.MEMBER, stream.inner_name(name))
     if shut is not None:
         yield shut

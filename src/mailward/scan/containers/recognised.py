@@ -8,8 +8,6 @@ from mailward.scan.verdict import Reason
 _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"RE~\^", "RAR archive (before 1.5)"),
     (rb"egg!", "ALZip archive"),
-    (rb"\x13\x5d\x65\x8c\x3a\x01\x02\0", "InstallShield archive (before version 5)"),
-    (rb"\x1f\xa0", "compress'ed file of SCO (LZH)"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _AT_START), re.DOTALL)

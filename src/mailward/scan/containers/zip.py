@@ -50,7 +50,7 @@ _STRONG_ENCRYPTION = 1 << 6
 _AES = 99
 _IN_FRAMES = (20, 93, 95)
 """Zstandard (once 20) and xz, of which several in a row are one file."""
-_METHODS = {94: "MP3", 96: "JPEG", 97: "WavPack"}
+_METHODS = {18: "TERSE", 94: "MP3", 96: "JPEG", 97: "WavPack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,10 @@ def _unpack(entry: _Entry, method: int, packed: memoryview, budget: Budget) -> I
             return Inflated(bytes(packed), len(packed))
         case 1:
             return zip_legacy.unshrink(packed, entry.plain_bytes, budget)
+        case 2 | 3 | 4 | 5:
+            return zip_legacy.expand(packed, entry.plain_bytes, method, budget)
+        case 10:
+            return zip_legacy.unpack_library(packed, entry.plain_bytes, budget)
         case 6:
             return zip_legacy.explode(packed, entry.plain_bytes, entry.flags, budget)
         case 98:

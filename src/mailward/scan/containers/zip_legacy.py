@@ -1,11 +1,14 @@
-"""Compression methods of zips from before deflate, which some programs still open: shrink, implode.
+"""Compression methods of zips from before deflate, which some programs still open: shrink, reduce,
+implode, and that of PKWARE's library.
 
-Methods 1 and 6 of PKWARE's APPNOTE.TXT, sections 5.1 and 5.3.
+Methods 1, 2 to 5, 6 and 10 of PKWARE's APPNOTE.TXT, sections 5.1 to 5.3.
 """
 
 from collections.abc import Callable
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import dcl
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.containers.inflate import Inflated
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
@@ -17,12 +20,10 @@ _CONTROL = 256
 _SHRINK_BITS_MIN, _SHRINK_BITS_MAX = 9, 13
 _WIDER, _CLEAR = 1, 2
 
+_MARK = 0x90
+
 _LARGE_WINDOW, _LITERAL_TREE = 1 << 1, 1 << 2
 _LENGTH_ESCAPE = 63
-
-
-class _Damaged(Exception):  # noqa: N818 (stays in this module)
-    pass
 
 
 class _Bits:
@@ -37,7 +38,7 @@ class _Bits:
     def take(self, count: int) -> int:
         while self._count < count:
             if self._at >= len(self._packed):
-                raise _Damaged("truncated: the compressed data ends too early")
+                raise DamagedError("truncated: the compressed data ends too early")
             self._held |= self._packed[self._at] << self._count
             self._at += 1
             self._count += 8
@@ -66,6 +67,32 @@ def explode(packed: memoryview, plain_bytes: int, flags: int, budget: Budget) ->
     )
 
 
+def expand(packed: memoryview, plain_bytes: int, method: int, budget: Budget) -> Inflated:
+    """``method``: 2 to 5. Raises only Spent."""
+    return _within(
+        packed,
+        plain_bytes,
+        budget,
+        lambda bits, wanted, out, budget: _expand(bits, wanted, method - 1, out, budget),
+    )
+
+
+def unpack_library(packed: memoryview, plain_bytes: int, budget: Budget) -> Inflated:
+    """Method 10. Raises only Spent."""
+    return _within(
+        packed,
+        plain_bytes,
+        budget,
+        lambda _, wanted, out, budget: _library(packed, wanted, out, budget),
+    )
+
+
+def _library(packed: memoryview, wanted: int, out: bytearray, budget: Budget) -> None:
+    dcl.unpack(packed, out, wanted, budget)
+    if len(out) < wanted:
+        raise DamagedError("truncated: the compressed data ends too early")
+
+
 def _within(packed: memoryview, plain_bytes: int, budget: Budget, work: _Work) -> Inflated:
     room = budget.room()
     out = bytearray()
@@ -76,7 +103,7 @@ def _within(packed: memoryview, plain_bytes: int, budget: Budget, work: _Work) -
         wanted = min(wanted, len(packed) * budget.settings.max_ratio)
     try:
         work(_Bits(packed), wanted, out, budget)
-    except _Damaged as e:
+    except DamagedError as e:
         shut = Shut(Reason.MALFORMED, str(e))
     if len(out) > room:
         shut = budget.over_room(room)
@@ -106,18 +133,18 @@ def _unshrink(bits: _Bits, wanted: int, out: bytearray, budget: Budget) -> None:
                     c for c in range((1 << _SHRINK_BITS_MAX) - 1, _CONTROL, -1) if c not in parents
                 ]
             else:
-                raise _Damaged("the compressed data is damaged: no such order")
+                raise DamagedError("the compressed data is damaged: no such order")
             continue
         string = bytearray()
         walk = code
         if code > _CONTROL and code not in parents:  # the one that is being made
             if before < 0:
-                raise _Damaged("the compressed data is damaged: no such code")
+                raise DamagedError("the compressed data is damaged: no such code")
             string.append(first)
             walk = before
         while walk > _CONTROL:
             if walk not in parents or len(string) > 1 << _SHRINK_BITS_MAX:
-                raise _Damaged("the compressed data is damaged: no such code")
+                raise DamagedError("the compressed data is damaged: no such code")
             string.append(last_bytes[walk])
             walk = parents[walk]
         string.append(walk)
@@ -127,6 +154,47 @@ def _unshrink(bits: _Bits, wanted: int, out: bytearray, budget: Budget) -> None:
             made = free.pop()
             parents[made], last_bytes[made] = before, first
         before = code
+
+
+def _expand(bits: _Bits, wanted: int, factor: int, out: bytearray, budget: Budget) -> None:
+    """Bytes by those that often follow the one before, in which a mark stands for a repetition."""
+    followers = [[bits.take(8) for _ in range(bits.take(6))] for _ in range(256)]
+    followers.reverse()  # they are told from the last to the first
+    widths = [max(1, (len(some) - 1).bit_length()) if some else 0 for some in followers]
+    longest = (1 << 8 - factor) - 1
+    last = turns = value = length = state = 0
+    while len(out) < wanted:
+        turns += 1
+        if turns % _LOOK_EVERY == 0:
+            budget.check_time()
+        some = followers[last]
+        if not some or bits.take(1):
+            last = bits.take(8)
+        else:
+            number = bits.take(widths[last])
+            if number >= len(some):
+                raise DamagedError("the compressed data is damaged: no such byte")
+            last = some[number]
+        if state == 0:
+            if last == _MARK:
+                state = 1
+            else:
+                out.append(last)
+        elif state == 1:
+            if last:
+                value, length = last, last & longest
+                state = 2 if length == longest else 3
+            else:
+                out.append(_MARK)
+                state = 0
+        elif state == 2:
+            length += last
+            state = 3
+        else:
+            distance = (value >> 8 - factor << 8) + last + 1
+            for _ in range(length + 3):
+                out.append(out[-distance] if distance <= len(out) else 0)
+            state = 0
 
 
 def _explode(bits: _Bits, wanted: int, flags: int, out: bytearray, budget: Budget) -> None:
@@ -162,7 +230,7 @@ def _tree(bits: _Bits, symbols: int) -> _Tree:
         length, count = bits.take(4) + 1, bits.take(4) + 1
         lengths += [length] * count
     if len(lengths) != symbols:
-        raise _Damaged("the compressed data is damaged: a tree of another size")
+        raise DamagedError("the compressed data is damaged: a tree of another size")
     code = step = last = 0
     tree = {}
     for symbol in sorted(range(symbols), key=lambda s: (lengths[s], s), reverse=True):
@@ -180,4 +248,4 @@ def _symbol(bits: _Bits, tree: _Tree) -> int:
         value = value << 1 | bits.take(1)
         if (length, value) in tree:
             return tree[length, value]
-    raise _Damaged("the compressed data is damaged: no such code")
+    raise DamagedError("the compressed data is damaged: no such code")
