@@ -491,6 +491,7 @@ PARSERS: dict[str, Parser] = {
     "program-elf": _reader(_program, b"\x7fELF\1\1".ljust(60, b"\0") + b"UPX!"),
     "qcow": _reader(disk.read, b"QFI\xfb\0\0\0\3"),
     "rar": _never_silent(0, rar.read, b"Rar!\x1a\x07\x01\0"),
+    "rar-15": _rar(15),
     "rar-20": _rar(20),
     "rar-29": _rar(29),
     "rar4": _never_silent(0, rar.read, b"Rar!\x1a\x07\0"),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from mailward.scan.containers import rar_lz15
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import EICAR
 from tests.scan.containers.ace_archives import text
+from tests.scan.containers.rar15_packed import Writer
 from tests.scan.containers.rar_archives import SOLID, Token20, archive, lz20, member, sound20
 
 Unpack = Callable[..., list[Found]]
@@ -82,6 +84,74 @@ def test_a_file_goes_on_with_the_codes_that_end_the_one_before(unpack: Unpack) -
     found = unpack(archive(first, member("eicar.com", EICAR, rest, version=20, flags=SOLID)))
     assert files(found) == {"a": EICAR, "eicar.com": EICAR}
     assert not shut(found)
+
+
+RAR_15 = {
+    1: (3000, 0x1800C282, 0x3C903C9B),
+    2: (3000, 0xE3C32D3A, 0x1755FB6A),
+    3: (40_000, 0x9E42CD38, 0x64F62739),
+    4: (60_000, 0x69E49633, 0x2F18E755),
+    5: (20_000, 0x62254058, 0x0BAAEE82),
+    6: (30_000, 0x3060F9D6, 0x0A54DC75),
+}
+"""Seed: size, checksums of what is packed and of what is not."""
+
+
+@pytest.fixture
+def pack(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[bytes, bytes]]:
+    def pack(seed: int, size: int) -> tuple[bytes, bytes]:
+        """Packed, and not."""
+        monkeypatch.setattr(rar_lz15, "symbol", lambda bits, by: bits.symbol(by))
+        writer = Writer(seed)
+        packed = writer.packed(size)
+        monkeypatch.undo()
+        return packed, bytes(writer.window.data)
+
+    return pack
+
+
+@pytest.mark.parametrize("seed", RAR_15)
+def test_ranks_that_move_are_followed(
+    unpack: Unpack, pack: Callable[..., tuple[bytes, bytes]], seed: int
+) -> None:
+    size, packed_check, plain_check = RAR_15[seed]
+    packed, plain = pack(seed, size)
+    assert zlib.crc32(packed) == packed_check
+    assert zlib.crc32(plain) == plain_check
+    found = unpack(archive(member("a", plain, packed, version=15), flags=0))
+    assert files(found) == {"a": plain}
+    assert not shut(found)
+
+
+def test_damage_of_what_ranks_pack_is_survived(
+    unpack: Unpack, pack: Callable[..., tuple[bytes, bytes]]
+) -> None:
+    packed, plain = pack(1, 3000)
+    numbers = random.Random(0)
+    for at in range(0, len(packed), 5):
+        damaged = bytearray(packed)
+        damaged[at] = numbers.randrange(256)
+        for data in (bytes(damaged), packed[:at]):
+            found = unpack(archive(member("a", plain, data, version=15)))
+            assert files(found)["a"] == plain or shut(found) == [Reason.MALFORMED]
+
+
+def test_a_file_goes_on_from_the_one_before_if_the_archive_says_so(
+    unpack: Unpack, pack: Callable[..., tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files themselves do not say it, before 2.0."""
+    packed, plain = pack(1, 3000)
+    monkeypatch.setattr(rar_lz15, "symbol", lambda bits, by: bits.symbol(by))
+    writer = Writer(1)
+    writer.packed(3000)
+    writer.window.begin()
+    writer.text.clear()
+    more = writer.packed(len(plain) + 3000)
+    monkeypatch.undo()
+    second = bytes(writer.window.data[len(plain) :])
+    members = (member("a", plain, packed, version=15), member("b", second, more, version=15))
+    assert files(unpack(archive(*members))) == {"a": plain, "b": second}
+    assert shut(unpack(archive(*members, flags=0))) == [Reason.MALFORMED]
 
 
 PACKED = {

@@ -12,6 +12,7 @@ from mailward.scan import encodings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.containers.bits import DamagedError
+from mailward.scan.containers.rar_lz15 import Unpacker15
 from mailward.scan.containers.rar_lz20 import Unpacker20
 from mailward.scan.containers.rar_lz29 import Unpacker29
 from mailward.scan.containers.rar_unpacker import Unpacker
@@ -253,6 +254,7 @@ class _Reader:
 
 
 _UNPACKERS: dict[int, type[Unpacker]] = {
+    15: Unpacker15,
     20: Unpacker20,
     26: Unpacker20,  # a file of more than 2 GiB
     29: Unpacker29,
