@@ -23,6 +23,7 @@ from mailward.scan.containers import (
     dcl,
     disk,
     dmg,
+    dmg_encrypted,
     embedded,
     inflate,
     inno,
@@ -158,6 +159,16 @@ def _seven_zip_header(data: bytes, name: str, budget: Budget) -> Contents:
     return sevenzip.read(
         b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + start + packed + header, name, budget
     )
+
+
+def _encrypted_dmg(data: bytes, name: str, budget: Budget) -> Contents:
+    """With few rounds, or each of the usual passwords would take its time."""
+    head = bytearray(data.ljust(300, b"\0"))
+    struct.pack_into(">8sLLLLL", head, 0, b"encrcdsa", 2, 16, 5, 0x80000001, 128)
+    struct.pack_into(">L", head, 28, 0x5B)
+    struct.pack_into(">LLQQ", head, 72, 1, 1, 96, 300)
+    struct.pack_into(">LLLL", head, 96, 0x67, 0, data[0] if data else 1, 20)
+    return dmg_encrypted.read(bytes(head), name, budget)
 
 
 def _damaged(unpack: Callable[..., object], data: bytes, budget: Budget) -> None:
@@ -461,6 +472,7 @@ PARSERS: dict[str, Parser] = {
     "disk": _reader(disk.read),
     "ext": _never_silent(0, disk.read, bytes(1024)),
     "exfat": _never_silent(0, disk.read, b"\xebv\x90EXFAT   "),
+    "dmg-encrypted": _reader(_encrypted_dmg),
     "dmg": _reader(lambda data, name, budget: dmg.read(data.ljust(512, b"\0"), name, budget)),
     "embedded": _reader(embedded.read, b"MZ"),
     "inno": _within(inno.read),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from xml.parsers.expat import ExpatError
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import apple_lzfse, volumes
+from mailward.scan.containers import apple_lzfse, dmg_encrypted, volumes
 from mailward.scan.containers.inflate import ERRORS, Decompressor, inflate, xz
 from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
@@ -71,11 +71,14 @@ def looks_like_dmg(data: bytes) -> bool:
 
 def _is_encrypted(data: bytes) -> bool:
     """The second release of the format, or the first."""
-    return data.startswith(b"encrcdsa") or data.endswith(b"cdsaencr")
+    return data.startswith(dmg_encrypted.MAGIC) or data.endswith(b"cdsaencr")
 
 
-def read(data: bytes, _called: str, budget: Budget) -> Contents:
+def read(data: bytes, called: str, budget: Budget) -> Contents:
     """The partitions that hold something. Raises only Spent."""
+    if data.startswith(dmg_encrypted.MAGIC):
+        yield from dmg_encrypted.read(data, called, budget)
+        return
     if _is_encrypted(data):
         yield Shut(Reason.ENCRYPTED, "encrypted macOS disk image")
         return
