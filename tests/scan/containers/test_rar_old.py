@@ -2,6 +2,7 @@
 programs (unrar 6.2, The Unarchiver 1.10), whose checksums are kept."""
 
 import random
+import struct
 import zlib
 from collections.abc import Callable
 
@@ -152,6 +153,42 @@ def test_a_file_goes_on_from_the_one_before_if_the_archive_says_so(
     members = (member("a", plain, packed, version=15), member("b", second, more, version=15))
     assert files(unpack(archive(*members))) == {"a": plain, "b": second}
     assert shut(unpack(archive(*members, flags=0))) == [Reason.MALFORMED]
+
+
+def archive_14(*members: tuple[str, bytes, bytes, int], flags: int = 0) -> bytes:
+    """Of RAR 1.4: name, content, what it is packed to, method."""
+    out = b"RE~^" + struct.pack("<HB", 7, flags)
+    for name, plain, packed, method in members:
+        check = 0
+        for byte in plain:
+            check = check + byte & 0xFFFF
+            check = (check << 1 | check >> 15) & 0xFFFF
+        raw = name.encode()
+        fields = (len(packed), len(plain), check, 21 + len(raw), 0x20, 0, 2, len(raw), method)
+        out += struct.pack("<LLHH4xBBBBB", *fields) + raw + packed
+    return out
+
+
+def test_the_oldest_archives_are_read(
+    unpack: Unpack, pack: Callable[..., tuple[bytes, bytes]]
+) -> None:
+    packed, plain = pack(1, 3000)
+    found = unpack(archive_14(("a\\b", plain, packed, 3), ("eicar.com", EICAR, EICAR, 0)))
+    assert files(found) == {"a/b": plain, "eicar.com": EICAR}
+    assert not shut(found)
+
+
+def test_damage_of_the_oldest_archives_is_told(
+    unpack: Unpack, pack: Callable[..., tuple[bytes, bytes]]
+) -> None:
+    packed, plain = pack(1, 3000)
+    whole = archive_14(("a", plain, packed, 3), ("eicar.com", EICAR, EICAR, 0))
+    boundaries = {29 + len(packed)}
+    for end in {*range(7, len(whole), 13)} - boundaries:
+        assert shut(unpack(whole[:end])), end
+    wrong = archive_14(("a", plain[:-1] + b"?", packed, 3))
+    assert shut(unpack(wrong)) == [Reason.MALFORMED]
+    assert unpack(b"RE~^ is how this text begins, and it is none") == []
 
 
 PACKED = {

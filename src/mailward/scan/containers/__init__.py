@@ -87,7 +87,7 @@ def _behind(type_: str, read: Reader) -> Reader:
 _AT_START: tuple[Format, ...] = (
     (stream.STARTS, "compressed file", stream.read),
     _never_silent(32, rb"7z\xbc\xaf\x27\x1c", "7-Zip archive", sevenzip.read),
-    (rb"Rar!\x1a\x07[\0\x01]", "RAR archive", rar.read),
+    (rar.STARTS, "RAR archive", rar.read),
     _libarchive(rb"MSCF\0\0\0\0", libarchive.CAB),
     _libarchive(rb"..-(?:lh[0-9dx]|lz[s45]|pm[012])-", libarchive.LHA),
     _libarchive(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", libarchive.CPIO),

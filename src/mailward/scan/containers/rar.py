@@ -21,6 +21,7 @@ from mailward.scan.contents import Contents, Listed, Shut, Unlocked
 from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
 
+STARTS = rb"Rar!\x1a\x07[\0\x01]|RE~\^..[\0-\x3f]"
 MAGIC_5 = b"Rar!\x1a\x07\x01\0"
 
 _BLOCKS_MAX = 20_000
@@ -83,6 +84,9 @@ class _File:
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
     """The files. Raises only Spent."""
+    if data.startswith(rar_files.MAGIC_14):
+        yield from rar_files.read(data, name, budget)
+        return
     plain = _Archive5(data, budget) if data.startswith(MAGIC_5) else rar4.Archive(data, budget)
     try:
         rewritten = plain.rewrite()

@@ -1,4 +1,4 @@
-"""Files of RAR 1.5 to 4, also those that libarchive does not open: of solid archives.
+"""Files of RAR 1.3 to 4, also those that libarchive does not open: of solid archives.
 
 Format: RARLAB's ``technote.txt`` of release 3; names: M. Kreen, ``rarfile.py``.
 """
@@ -21,6 +21,7 @@ from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
 MAGIC = b"Rar!\x1a\x07\0"
+MAGIC_14 = b"RE~^"
 
 _BLOCKS_MAX = 20_000
 _MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
@@ -35,6 +36,10 @@ _COMMENTS = {_MAIN: 0x02, _FILE: 0x08}
 _UNCHECKED = range(0x75, 0x7A)
 """Old blocks, whose checksums are made in ways of their own."""
 _STORED, _PACKED = 0x30, range(0x31, 0x36)
+_FIELDS_14 = struct.Struct("<LLHH4xBBBBB")
+_FOLDER_ATTRIBUTE = 0x10
+_OLDEST = 13
+"""The version that RAR 1.3 and 1.4 need."""
 _SOLID_BY_FILE = 20
 """Version from which on a file says whether it goes on from the one before."""
 
@@ -59,8 +64,10 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
 
     By libarchive, which is faster, if it opens them all. ``name``: of the archive.
     """
-    if _are_ours(data):
-        yield from _Reader(data, budget).read()
+    if data.startswith(MAGIC_14):
+        yield from _Reader(_members_14(data), len(data), budget).read()
+    elif _are_ours(data):
+        yield from _Reader(_members(data), len(data), budget).read()
     else:
         yield from libarchive.read(libarchive.RAR, data, name, budget)
 
@@ -103,6 +110,43 @@ def _members(data: bytes) -> Iterator[_Member]:
         at = start + added
         if kind == _END:
             return
+
+
+def _members_14(data: bytes) -> Iterator[_Member]:
+    """Of RAR 1.3 and 1.4. Raises DamagedError, struct.error."""
+    at, flags = struct.unpack_from("<HB", data, len(MAGIC_14))
+    is_solid = False
+    view = memoryview(data)
+    for _ in range(_BLOCKS_MAX):
+        if at == len(data):
+            return
+        added, size, check, head_bytes, attributes, said, _, name_bytes, method = (
+            _FIELDS_14.unpack_from(data, at)
+        )
+        start = at + head_bytes
+        name_at = at + _FIELDS_14.size
+        if head_bytes < _FIELDS_14.size + name_bytes:
+            raise DamagedError("a header is damaged")
+        if start > len(data):
+            raise DamagedError("a header is cut")
+        name = encodings.text(data[name_at : name_at + name_bytes]).replace("\\", "/")
+        kept = said & (_FROM_BEFORE | _GOES_ON | _ENCRYPTED)
+        kept |= _FOLDER if attributes & _FOLDER_ATTRIBUTE else 0
+        packed = view[start : start + added]
+        ratio = 0x30 + min(method, 5)
+        is_cut = len(packed) < added
+        yield _Member(name, kept, _OLDEST, ratio, size, check, packed, is_cut, is_solid)
+        is_solid = bool(flags & _IS_SOLID_ARCHIVE)
+        at = start + added
+
+
+def _sum_14(plain: bytes | bytearray) -> int:
+    """The checksum of RAR 1.3 and 1.4."""
+    value = 0
+    for byte in plain:
+        value = value + byte & 0xFFFF
+        value = (value << 1 | value >> 15) & 0xFFFF
+    return value
 
 
 def _member(head: bytes, flags: int, packed: memoryview, follows: bool) -> _Member:
@@ -162,8 +206,10 @@ def _name(raw: bytes, flags: int) -> str:
 class _Reader:
     """One walk through one archive."""
 
-    def __init__(self, data: bytes, budget: Budget) -> None:
-        self._data = data
+    def __init__(self, members: Iterator[_Member], size: int, budget: Budget) -> None:
+        self._members = members
+        self._size = size
+        """Bytes of the archive."""
         self._budget = budget
         self._unpacker: Unpacker | None = None
         self._is_lost = False
@@ -175,7 +221,7 @@ class _Reader:
         """The files. Raises only Spent."""
         is_empty = True
         try:
-            for member in _members(self._data):
+            for member in self._members:
                 is_empty = False
                 self._budget.check_time()
                 if member.flags & _FOLDER == _FOLDER:
@@ -227,7 +273,7 @@ class _Reader:
             try:
                 for _ in unpacker.unpack(member.packed, out, min(member.size, room + 1), budget):
                     budget.check_time()
-                    if budget.is_bomb(self._unpacked + len(out), len(self._data)):
+                    if budget.is_bomb(self._unpacked + len(out), self._size):
                         shut = budget.bomb()
                         break
             except DamagedError as e:
@@ -248,12 +294,17 @@ class _Reader:
             return Shut(Reason.UNSUPPORTED, "RAR archive: the file goes on in another volume")
         if member.is_cut:
             return Shut(Reason.MALFORMED, "truncated: it ends behind the archive")
-        if len(out) < member.size or zlib.crc32(out) != member.crc:
+        if member.version == _OLDEST:  # that of what is stored would cost more than it says
+            is_right = member.method == _STORED or _sum_14(out) == member.crc
+        else:
+            is_right = zlib.crc32(out) == member.crc
+        if len(out) < member.size or not is_right:
             return Shut(Reason.MALFORMED, "a checksum is wrong")
         return None
 
 
 _UNPACKERS: dict[int, type[Unpacker]] = {
+    _OLDEST: Unpacker15,
     15: Unpacker15,
     20: Unpacker20,
     26: Unpacker20,  # a file of more than 2 GiB

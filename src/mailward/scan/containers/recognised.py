@@ -6,7 +6,6 @@ from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
 
 _AT_START: tuple[tuple[bytes, str], ...] = (
-    (rb"RE~\^", "RAR archive (before 1.5)"),
     (rb"egg!", "ALZip archive"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
