@@ -80,7 +80,7 @@ from mailward.scan.documents import (
 )
 from mailward.scan.mime import applefile, binhex, cms, fields, heads, inline, uu, yenc
 from mailward.scan.part import Role
-from mailward.scan.passwords import Passwords, plain_text
+from mailward.scan.passwords import Passwords, Said, plain_text
 from mailward.scan.programs import read as read_program
 from mailward.scan.unpack import parts
 from mailward.settings.scan import ScanSettings
@@ -359,7 +359,7 @@ def _files_in_text(data: bytes) -> None:
 
 def _passwords(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
-    list(Passwords(lambda: [plain_text(text)]).candidates())
+    list(Passwords(lambda: [Said(plain_text(text))]).candidates())
 
 
 def _strip(data: bytes) -> None:

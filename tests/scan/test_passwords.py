@@ -5,7 +5,7 @@ import pytest
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.part import Part, Role
-from mailward.scan.passwords import CHEAP, DEAR, Passwords, plain_text
+from mailward.scan.passwords import CHEAP, Passwords, Said, plain_text
 from mailward.scan.unpack import parts
 from mailward.scan.verdict import OwnPassword, Reason, Unopened
 from mailward.settings.scan import ScanSettings
@@ -118,9 +118,9 @@ def test_encrypted_headers_of_a_rar_that_are_cut_are_survived(size: int) -> None
 def test_the_text_is_not_looked_at_when_nothing_is_encrypted() -> None:
     asked: list[str] = []
 
-    def texts() -> list[str]:
+    def texts() -> list[Said]:
         asked.append("")
-        return ["password secret"]
+        return [Said("password secret")]
 
     passwords = Passwords(texts)
     assert not asked
@@ -130,11 +130,21 @@ def test_the_text_is_not_looked_at_when_nothing_is_encrypted() -> None:
 
 def test_the_number_of_tries_is_bounded_by_what_they_cost() -> None:
     text = " ".join(f"word{number}" for number in range(100_000))
-    passwords = Passwords(lambda: [text] * 1000)
-    assert len(list(passwords.candidates(CHEAP))) < 500
-    dear = sum(len(list(passwords.candidates(DEAR))) for _ in range(100))
-    assert dear < 150
-    assert list(passwords.candidates(DEAR)) == []
+    passwords = Passwords(lambda: [Said(text)] * 1000)
+    assert 100 < len(list(passwords.candidates(CHEAP))) < 500
+    dear = sum(len(list(passwords.candidates(50))) for _ in range(100))
+    assert dear < 10
+    assert list(passwords.candidates(50)) == []
+    assert passwords.ran_out
+
+
+def test_what_nothing_calls_a_password_leaves_room_for_what_is_called_so() -> None:
+    guessed = " ".join(f"word{number}" for number in range(1000))
+    passwords = Passwords(lambda: [Said(guessed)])
+    assert 5 < len(list(passwords.candidates(50))) < 10
+    told = " ".join(f"password: word{number}" for number in range(1000))
+    passwords = Passwords(lambda: [Said(told)])
+    assert 20 < len(list(passwords.candidates(50))) < 30
 
 
 def test_what_is_tried_whatever_the_text_says_is_bounded_too() -> None:
@@ -144,14 +154,89 @@ def test_what_is_tried_whatever_the_text_says_is_bounded_too() -> None:
 
 
 def test_what_has_worked_is_tried_first() -> None:
-    passwords = Passwords(lambda: ["password: one two three"])
+    passwords = Passwords(lambda: [Said("password: one two three")])
     passwords.worked("three")
     assert next(passwords.candidates()) == "three"
 
 
 @pytest.mark.parametrize(
-    "text", ["<" * 300_000, "'" * 300_000, "password" * 40_000, "\0" * 9999, ""]
+    "text",
+    [
+        "<" * 300_000,
+        "'" * 300_000,
+        "password" * 40_000,
+        "\0" * 9999,
+        "",
+        "<style" * 50_000,
+        "password " * 30_000,
+        "password: " * 30_000,
+    ],
 )
 def test_hostile_text_is_survived(text: str) -> None:
-    candidates = list(Passwords(lambda: [plain_text(text)]).candidates())
+    candidates = list(Passwords(lambda: [Said(plain_text(text))]).candidates())
     assert len(candidates) < 500
+
+
+NOISE = " ".join(f"Position {number} of invoice {number * 37}." for number in range(300))
+"""A long text, in which whatever is not called a password is tried late or never."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Password: Xq7!z",
+        "The password for the attached file is Xq7!z.",
+        "Archivpasswort lautet: \u201eXq7!z\u201c",
+        "Le mot de passe du fichier joint : Xq7!z, merci.",
+        "\u5bc6\u7801\uff1aXq7!z\u3002\u8c22\u8c22",
+        "\u5bc6\u7801\u662fXq7!z\uff0c\u8bf7\u67e5\u6536",
+        "\ube44\ubc00\ubc88\ud638\ub294 Xq7!z \uc785\ub2c8\ub2e4",
+        "\u043f\u0430\u0440\u043e\u043b\u044c \u043a \u0430\u0440\u0445\u0438\u0432\u0443 - Xq7!z",
+        "PW = Xq7!z",
+    ],
+)  # fmt: skip
+def test_what_is_called_a_password_is_among_the_first_tries(text: str) -> None:
+    passwords = Passwords(lambda: [Said(NOISE), Said(text), Said(NOISE)])
+    dear = list(passwords.candidates(50))
+    assert "Xq7!z" in dear[:6]
+
+
+def test_a_password_of_several_words_is_tried() -> None:
+    passwords = Passwords(lambda: [Said("Password: open it now\r\nRegards")])
+    assert "open it now" in list(passwords.candidates(50))
+
+
+def test_words_that_only_hold_a_keyword_name_no_password() -> None:
+    passwords = Passwords(lambda: [Said("spinning keyboards decode compass")])
+    assert next(passwords.candidates()) == "infected"
+
+
+def test_numbers_of_an_attachments_name_are_tried_early() -> None:
+    passwords = Passwords(lambda: [Said(NOISE), Said("Invoice_48371.zip", is_name=True)])
+    assert "48371" in list(passwords.candidates(50))
+
+
+def test_well_known_passwords_are_tried_when_the_mail_names_none() -> None:
+    dear = list(Passwords(lambda: [Said(NOISE)]).candidates(50))
+    assert dear[:3] == ["infected", "1234", "123456"]
+    assert "password" in list(Passwords(lambda: [Said(NOISE)]).candidates())
+
+
+def test_styles_and_scripts_of_a_page_give_no_passwords() -> None:
+    page = "<style>a{color:#fff00;b:c}</style><p>Hello</p><script>var x1='y2';</script> you"
+    assert plain_text(page).split() == ["Hello", "you"]
+
+
+def test_what_did_not_open_the_same_thing_is_not_paid_twice() -> None:
+    passwords = Passwords(lambda: [Said("password: one")])
+    first = list(passwords.candidates(40, of=b"salt"))
+    assert "one" in first
+    assert list(passwords.candidates(40, of=b"salt")) == []
+    passwords.worked("one")
+    assert list(passwords.candidates(40, of=b"salt")) == ["one"]
+
+
+def test_a_part_that_stays_shut_says_that_not_every_word_was_tried() -> None:
+    _, _, [shut] = looked_into(mail(LOCKED, " ".join(f"code{n}" for n in range(900))))
+    assert shut.reason is Reason.ENCRYPTED
+    assert "likeliest" in shut.detail

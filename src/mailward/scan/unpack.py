@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from mailward.scan import containers, encodings, message, passwords
@@ -9,7 +10,7 @@ from mailward.scan.budget import Budget, Spent
 from mailward.scan.contents import Contents, Found, Fragment, Piece, Shut, Unlocked
 from mailward.scan.fragments import Fragments
 from mailward.scan.part import Part, Role
-from mailward.scan.passwords import Passwords
+from mailward.scan.passwords import Passwords, Said
 from mailward.scan.signatures.filetype import identify
 from mailward.scan.verdict import Ambiguity, OwnPassword, Reason, Unopened
 
@@ -23,6 +24,8 @@ _TEXTS_DEPTH = 3
 
 _MAIL = ("eml", "mbox", "mbx", "mime", "msg", "txt", "nws")
 """Extensions that mail clients and editors open: what is a message is nothing else then."""
+
+_NOT_ALL_TRIED = "too many words could be its password: only the likeliest were tried"
 
 _PART_NAME_MAX = 1000
 """Characters of a name that rules see."""
@@ -48,20 +51,23 @@ def parts(
     yield from tree.unjoined()
 
 
-def _texts(data: bytes, role: Role, name: str, budget: Budget, depth: int = 0) -> Iterator[str]:
-    """What people read in a message: subject and bodies, also of messages inside. Raises Spent."""
+def _texts(data: bytes, role: Role, name: str, budget: Budget, depth: int = 0) -> Iterator[Said]:
+    """What people read in a message: subject, bodies, names; of messages inside. Raises Spent."""
     if role is not Role.MESSAGE and not message.looks_like_message(data, name):
         return
     subject = _SUBJECT.search(data, 0, _SUBJECT_SEARCH_BYTES)
     if subject is not None:
-        yield encodings.decode_words(encodings.text(subject[1]))
+        yield Said(encodings.decode_words(encodings.text(subject[1])))
     for found in message.read(data, budget):
         if isinstance(found, Piece) and found.role is Role.BODY:
             text = encodings.text(found.data[:_TEXT_MAX_BYTES])
-            yield passwords.plain_text(text)
-            yield text
+            yield Said(passwords.plain_text(text))
+            if "<" in text and not found.content_type.lower().startswith("text/html"):
+                yield Said(text)
         elif isinstance(found, Piece) and found.role is Role.MESSAGE and depth < _TEXTS_DEPTH:
             yield from _texts(found.data, found.role, found.name, budget, depth + 1)
+        elif isinstance(found, Piece) and found.name:
+            yield Said(found.name, is_name=True)
 
 
 class _Tree:
@@ -97,7 +103,7 @@ class _Tree:
                 continue
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):
-                yield _unopened(_below(path, found), found, data)
+                yield _unopened(_below(path, found), self._told(found), data)
             elif isinstance(found, Fragment):
                 whole = self._fragments.add(_below(path, found), found)
                 if whole is not None:
@@ -113,6 +119,11 @@ class _Tree:
         for path in self._fragments.alone():
             why = "one piece of a message that was sent in several (message/partial)"
             yield Unopened(path, Reason.UNSUPPORTED, why)
+
+    def _told(self, shut: Shut) -> Shut:
+        if shut.reason is not Reason.ENCRYPTED or not self._budget.passwords.ran_out:
+            return shut
+        return replace(shut, detail=f"{shut.detail}; {_NOT_ALL_TRIED}")
 
     def _within_room(self, data: bytes) -> tuple[bytes, Shut | None]:
         room = self._budget.room()

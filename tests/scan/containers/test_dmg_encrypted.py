@@ -14,7 +14,7 @@ from mailward.scan import containers
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Found, Piece, Shut, Unlocked
 from mailward.scan.part import Role
-from mailward.scan.passwords import Passwords
+from mailward.scan.passwords import Passwords, Said
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
@@ -51,7 +51,7 @@ def encrypted(
 def opened() -> Open:
     def opened(data: bytes, text: str = "", **limits: float) -> list[Found]:
         budget = Budget(ScanSettings.model_validate(limits))
-        budget.passwords = Passwords(lambda: [text])
+        budget.passwords = Passwords(lambda: [Said(text)])
         return list(containers.unpack(data, "a.dmg", "", budget) or ())
 
     return opened

@@ -14,7 +14,7 @@ from mailward.scan import containers
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive, rar4
 from mailward.scan.contents import Found, Piece, Shut, Unlocked
-from mailward.scan.passwords import Passwords
+from mailward.scan.passwords import Passwords, Said
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
@@ -33,7 +33,7 @@ SALT = b"saltsalt"
 def unlock() -> Unlock:
     def unlock(data: bytes, text: str = "The password: secret") -> list[Found]:
         budget = Budget(ScanSettings())
-        budget.passwords = Passwords(lambda: [text])
+        budget.passwords = Passwords(lambda: [Said(text)])
         return list(containers.unpack(data, "a.rar", "", budget) or ())
 
     return unlock

@@ -36,7 +36,7 @@ _TRIPLE_DES_BITS, _TRIPLE_DES_BLOCK = 192, 8
 _WRAPPED_MAX_BYTES = 512
 _MARK = b"CKIE\0"
 """Behind the keys, which tells that the password is right."""
-_ROUNDS_A_TRY = 4000
+_ROUNDS_A_TRY = 1500
 """That cost what a cheap try of a password does."""
 _LOOK_EVERY = 1000
 

@@ -36,7 +36,6 @@ from mailward.scan.containers.sevenzip_header import (
 )
 from mailward.scan.contents import Contents, Found, Listed, Piece, Shut, Unlocked
 from mailward.scan.part import Role
-from mailward.scan.passwords import DEAR
 from mailward.scan.verdict import Reason
 
 _COPY, _AES = b"\x00", b"\x06\xf1\x07\x01"
@@ -74,6 +73,8 @@ _HEADER_MAX_BYTES = 32 * 1024 * 1024
 _HEADERS_MAX = 4
 """A header may be packed, and that again."""
 _CYCLES_MAX = 22
+_ROUNDS_A_UNIT = 16_000
+"""Of its hash, for a unit of what passwords cost: a millisecond."""
 """Power of two of the rounds that make a key; 7-Zip takes 19, and refuses above 24."""
 _ROUNDS_AT_ONCE = 1 << 16
 
@@ -213,7 +214,7 @@ class _Archive:
             return self._decode(folder.coders, folder.sizes, packed, room)
         if folder.coders[0].method != _AES:
             raise _UnsupportedError
-        candidates = self._budget.passwords.candidates(DEAR)
+        candidates = self._budget.passwords.candidates(_cost(folder.coders[0]))
         for password in candidates if self._password is None else (self._password,):
             self._budget.check_time()
             plain = self._decrypt(folder.coders[0], packed, password)[: folder.sizes[0]]
@@ -303,6 +304,11 @@ def _frames(method: bytes, packed: memoryview, size: int, budget: Budget) -> Inf
     if packed[:4] == _FRAME_TO_SKIP:
         return inflate_frames(brotli, packed, budget, size=size, each_is_told=True)
     return inflate(brotli, packed, budget)
+
+
+def _cost(coder: Coder) -> int:
+    power = coder.properties[0] & 0x3F if coder.properties else 0
+    return 1 + (1 << min(power, _CYCLES_MAX)) // _ROUNDS_A_UNIT
 
 
 class _Sized:

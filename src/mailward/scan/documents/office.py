@@ -11,7 +11,7 @@ from collections import defaultdict
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
 from mailward.scan.contents import Contents, Piece, Shut, Unlocked
-from mailward.scan.documents import excel4, mapi, msi, office_crypt, ole, vba
+from mailward.scan.documents import excel4, mapi, msi, office_crypt, ole, powerpoint_crypt, vba
 from mailward.scan.documents.compound_file import CompoundFile, DamagedError, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -57,7 +57,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
             yield _named(stream, Shut(Reason.MALFORMED, "its sectors end too early"))
         for found in _stream(stream, content, names, budget):
             if isinstance(found, Shut) and found.reason is Reason.ENCRYPTED:
-                encrypted = found
+                encrypted = encrypted or found
             else:
                 yield found
     if encrypted is not None:
@@ -69,6 +69,9 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
             if by_password_of_mail:
                 yield Unlocked()
             yield Piece(plain, Role.MEMBER, name, label="decrypted")
+            if any(stream.name.lower() == "pictures" for stream in streams):
+                what = "pictures of an encrypted presentation"
+                yield Shut(Reason.ENCRYPTED, what, label="Pictures")
     yield from vba.read(file, streams, budget)
 
 
@@ -96,6 +99,8 @@ def _stream(
         case "encryptedpackage":
             yield Shut(Reason.ENCRYPTED, "encrypted Office document")
         case "encryptedsummary":
+            yield Shut(Reason.ENCRYPTED, "encrypted PowerPoint document")
+        case "current user" if powerpoint_crypt.is_encrypted(content):
             yield Shut(Reason.ENCRYPTED, "encrypted PowerPoint document")
 
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
 from mailward.scan.documents import pdf_syntax as syntax
-from mailward.scan.passwords import DEAR
 
 _PADDING = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
 _DICTIONARY_BYTES = 8192
@@ -83,7 +82,7 @@ def find_key(data: bytes, budget: Budget) -> Key | None:
 
 def _passwords(budget: Budget) -> Iterator[bytes]:
     yield b""
-    for candidate in budget.passwords.candidates(DEAR):
+    for candidate in budget.passwords.candidates():
         yield candidate.encode("utf-8")[:127]
 
 
