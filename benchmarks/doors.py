@@ -141,8 +141,9 @@ def memory_mib(pid: int) -> float:
 
 
 def _children(pid: int) -> list[int]:
+    """And theirs: workers are forked from a child."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+    return [each for child in map(int, text.split()) for each in (child, *_children(child))]
 
 
 async def hold_open(port: int, pid: int) -> str:

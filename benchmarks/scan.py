@@ -206,17 +206,18 @@ def memory(pid: int) -> str:
 
 
 def workers() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(parent) == os.getpid() and b"mailward.scan.worker" in command:
-                found.append(int(entry.name))
-    return found
+    """Processes of the pool's workers, not what they are forked from."""
+    return [worker for parent in parents() for worker in _children(parent)]
+
+
+def parents() -> list[int]:
+    """What the workers are forked from."""
+    return _children(os.getpid())
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in tasks for child in path.read_text().split()]
 
 
 def vectorscan_alone(config: Config, messages: Sequence[bytes]) -> None:

@@ -75,14 +75,16 @@ class Memory:
                 into.append(sum(_pss_bytes(pid) for pid in _workers()))
 
 
-def _workers() -> Iterator[int]:
-    for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        for pid in map(int, path.read_text().split()):
-            try:
-                if b"mailward.scan.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+def _workers(above: int = os.getpid()) -> Iterator[int]:
+    """And what they are forked from."""
+    for path in Path(f"/proc/{above}/task").glob("*/children"):
+        try:
+            for pid in map(int, path.read_text().split()):
+                if b"mailward.scan.forking" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     yield pid
-            except OSError:
-                continue
+                    yield from _workers(pid)
+        except OSError:
+            continue
 
 
 def _pss_bytes(pid: int) -> int:

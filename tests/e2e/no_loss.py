@@ -304,8 +304,9 @@ def _swap(config: Config, version: Version) -> None:
 
 
 def _children(pid: int) -> list[int]:
+    """Of workers, and of what they are forked from."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except OSError:
         return []
-    return [int(child) for child in text.split()]
+    return [each for child in map(int, text.split()) for each in (child, *_children(child))]

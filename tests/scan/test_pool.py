@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,9 @@ from structlog.testing import capture_logs
 from mailward.definitions.model import Version
 from mailward.definitions.store import Store
 from mailward.errors import ScannerDownError
-from mailward.scan import seccomp
+from mailward.scan import forking, seccomp, worker_parent
 from mailward.scan.part import Role
-from mailward.scan.pool import ScanPool
+from mailward.scan.pool import ALL_ENGINES, ScanPool
 from mailward.scan.verdict import Reason, VerdictKind
 from mailward.settings.scan import ScanSettings
 from mailward.testing import (
@@ -51,6 +52,15 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -
 
 def children() -> list[int]:
     """Worker processes of ours, zombies too."""
+    return [pid for parent in parents() for pid in below(parent)]
+
+
+def parents() -> list[int]:
+    """The processes that workers are forked from, zombies too."""
+    return below(os.getpid())
+
+
+def below(parent: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -59,9 +69,7 @@ def children() -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(stat[1]) == os.getpid() and (
-                stat[0] == "Z" or b"mailward.scan.worker" in command
-            ):
+            if int(stat[1]) == parent and (stat[0] == "Z" or b"mailward.scan.forking" in command):
                 found.append(int(entry.name))
     return found
 
@@ -79,7 +87,7 @@ async def test_a_message_is_scanned_in_a_worker(activate: Activate, make_pool: M
         assert (await pool.scan(EICAR, role=Role.FILE, name="e.com")).risks[0].part == "e.com"
         assert pool.sets() == {OLD: 2}
         assert len(children()) == 2
-    assert children() == []
+    assert children() == parents() == []
 
 
 async def test_hundreds_of_messages_at_once_are_answered_each_with_its_own(
@@ -214,6 +222,42 @@ async def test_an_idle_worker_that_is_gone_is_replaced(
         assert (await pool.scan(MAIL)).kind is VerdictKind.INFECTED
 
 
+async def test_a_lost_parent_of_workers_is_replaced_and_so_are_they(
+    activate: Activate, make_pool: MakePool
+) -> None:
+    activate(OLD, EICAR)
+    async with make_pool(1) as pool:
+        slow = asyncio.create_task(pool.scan(b"\r\n" + EICAR + b"x" * 20_000_000))
+        [parent], [worker] = parents(), children()
+        await until(lambda: _has_used_cpu(worker))
+        os.kill(parent, signal.SIGKILL)
+        assert (await slow).kind is VerdictKind.INFECTED
+        assert parent not in parents()
+        assert not _is_running(worker)
+
+
+async def test_a_worker_is_ended_even_if_its_parent_is_stuck(
+    activate: Activate, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_parent, "KILL_TIMEOUT_S", 0.2)
+    activate(OLD, EICAR)
+    async with make_pool(1, message_timeout_s=1) as pool:
+        [parent], [worker] = parents(), children()
+        os.kill(parent, signal.SIGSTOP)
+        assert (await pool.scan(b"\r\n" + HANG)).unopened[0].reason is Reason.TIME
+        assert not _is_running(worker)
+        assert (await pool.scan(MAIL)).kind is VerdictKind.INFECTED
+
+
+def test_what_workers_are_forked_from_has_a_single_thread() -> None:
+    """Locks that another thread holds at the moment of a fork stay held in the worker for ever."""
+    code = "import os; print(len(os.listdir('/proc/self/task')))"
+    imports = f"import {', '.join(forking.LATER)}; from mailward.scan import forking; "
+    imports += f"forking.engines({ALL_ENGINES!r}); "
+    told = subprocess.run([sys.executable, "-c", imports + code], capture_output=True, check=True)
+    assert told.stdout.strip() == b"1"
+
+
 async def test_closing_finishes_what_is_being_scanned(
     activate: Activate, make_pool: MakePool
 ) -> None:
@@ -223,7 +267,7 @@ async def test_closing_finishes_what_is_being_scanned(
         await asyncio.sleep(0)
     assert all(task.done() for task in begun)
     assert all(task.result().kind is VerdictKind.INFECTED for task in begun)
-    assert children() == []
+    assert children() == parents() == []
     with pytest.raises(ScannerDownError):
         await pool.scan(MAIL)
 
@@ -303,11 +347,13 @@ async def _kill_a_pool(store: Store, data: bytes) -> None:
         sys.executable, "-c", _PARENT, str(store.folder), data, stdout=asyncio.subprocess.PIPE
     )
     assert parent.stdout is not None
-    workers = [int(pid) for pid in (await parent.stdout.readline()).split()]
-    assert len(workers) == 2
+    await parent.stdout.readline()
+    processes = below(parent.pid)
+    processes += [pid for each in processes for pid in below(each)]
+    assert len(processes) == 3
     parent.kill()
     await parent.wait()
-    await until(lambda: not any(_is_running(pid) for pid in workers))
+    await until(lambda: not any(_is_running(pid) for pid in processes))
 
 
 _PARENT = textwrap.dedent(
@@ -316,7 +362,7 @@ _PARENT = textwrap.dedent(
     from pathlib import Path
     from mailward.settings.scan import ScanSettings
     from mailward.definitions.store import Store
-    from mailward.scan.pool import ScanPool
+    from mailward.scan.pool import ALL_ENGINES, ScanPool
     import structlog
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -326,8 +372,7 @@ _PARENT = textwrap.dedent(
         async with ScanPool(store, settings, "mailward.testing:fake_engines") as pool:
             scans = [asyncio.create_task(pool.scan(sys.argv[2].encode())) for _ in range(2)]
             await asyncio.wait(scans, timeout=0.3)
-            pids = Path("/proc/self/task").glob("*/children")
-            print(" ".join(path.read_text() for path in pids), flush=True)
+            print(flush=True)
             await asyncio.sleep(100)
 
     asyncio.run(main())

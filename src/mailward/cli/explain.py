@@ -17,8 +17,8 @@ from mailward.scan.explain import Explanation, Seen
 from mailward.scan.pool import ALL_ENGINES
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Reason, Unopened, Verdict, VerdictKind
+from mailward.scan.worker_parent import WorkerParent
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
-from mailward.settings.scan import ScanSettings
 
 
 async def explain(config: Config, path: Path, content: bytes | int) -> Explanation:
@@ -34,7 +34,8 @@ async def explain(config: Config, path: Path, content: bytes | int) -> Explanati
         return Explanation((), Verdict(unopened=(too_large(content, config.scan),)))
     async with contextlib.AsyncExitStack() as stack:
         try:
-            worker = await _ready(active, config.scan, stack)
+            parent = await stack.enter_async_context(WorkerParent(config.scan, ALL_ENGINES))
+            worker = await _ready(active, parent, stack)
         except (OSError, WorkerLostError) as e:
             raise ScannerDownError(f"no worker can be started: {e}") from e
         try:
@@ -46,22 +47,22 @@ async def explain(config: Config, path: Path, content: bytes | int) -> Explanati
 
 
 async def _ready(
-    active: StoredSet, settings: ScanSettings, stack: contextlib.AsyncExitStack
+    active: StoredSet, parent: WorkerParent, stack: contextlib.AsyncExitStack
 ) -> WorkerProcess:
     """A worker with the set loaded; prepared anew if the engines are newer than the set's trial."""
-    worker = await _worker(settings, stack)
+    worker = await _worker(parent, stack)
     if not await worker.load(str(active.version), active.prepared):
         return worker
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mailward-prepared-"))
-    preparer = await _worker(settings, stack)
+    preparer = await _worker(parent, stack)
     sources = [Source(s.name, s.kind, path) for s, path in active.shard_paths()]
     await preparer.prepare(sources, Path(folder))
     await worker.load(str(active.version), Path(folder))
     return worker
 
 
-async def _worker(settings: ScanSettings, stack: contextlib.AsyncExitStack) -> WorkerProcess:
-    worker = await WorkerProcess.start(settings, ALL_ENGINES, lambda: None)
+async def _worker(parent: WorkerParent, stack: contextlib.AsyncExitStack) -> WorkerProcess:
+    worker = await WorkerProcess.start(parent)
     stack.push_async_callback(worker.close)
     return worker
 

@@ -28,6 +28,7 @@ from mailward.scan.part import Role
 from mailward.scan.remade import Remade
 from mailward.scan.scanner import too_large
 from mailward.scan.verdict import Reason, Unopened, Verdict
+from mailward.scan.worker_parent import WorkerParent
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
 from mailward.settings.scan import ScanSettings
 
@@ -51,13 +52,13 @@ log = structlog.get_logger(__name__)
 class ScanPool:
     """The workers. An async context manager; ``scan`` may be called by any number of tasks.
 
-    ``engines``: ``module:callable`` that gives the engines, imported by each worker.
+    ``engines``: ``module:callable`` that gives the engines, imported once for all workers.
     """
 
     def __init__(self, store: Store, settings: ScanSettings, engines: str = ALL_ENGINES) -> None:
         self._store = store
         self._settings = settings
-        self._engines = engines
+        self._parent = WorkerParent(settings, engines)
         self._jobs: deque[Job] = deque()
         self._slots: list[Slot] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,7 +84,7 @@ class ScanPool:
         self._announced = ""
         """Version of the last set that all workers were seen to use (S9)."""
         self._swap = asyncio.Lock()
-        self._remade = Remade(settings, engines)
+        self._remade = Remade(self._parent)
         self._closing = False
 
     async def __aenter__(self) -> "ScanPool":
@@ -207,7 +208,7 @@ class ScanPool:
             if self._closing:
                 return
         try:
-            worker = await WorkerProcess.start(self._settings, self._engines, slot.wake.set)
+            worker = await WorkerProcess.start(self._parent, slot.wake.set)
         except OSError as e:
             slot.failures += 1
             slot.down = f"a worker process cannot be started: {e.strerror or e}"
@@ -230,7 +231,7 @@ class ScanPool:
     async def _start_comparing(self, slot: Slot, job: Job, before: StoredSet) -> None:
         """A worker with the set before, for this message; then it changes to the active one."""
         try:
-            worker = await WorkerProcess.start(self._settings, self._engines, slot.wake.set)
+            worker = await WorkerProcess.start(self._parent, slot.wake.set)
             try:
                 await self._load_into(worker, before)
             except BaseException:
@@ -489,4 +490,5 @@ class ScanPool:
         for job in self._jobs:
             if not job.answer.done():
                 job.answer.set_exception(ScannerDownError("the scanner is not running"))
+        await self._parent.close()
         self._remade.cleanup()

@@ -9,8 +9,8 @@ import structlog
 from mailward.definitions.sets import StoredSet
 from mailward.errors import FormatError
 from mailward.scan.engine import Source
+from mailward.scan.worker_parent import WorkerParent
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
-from mailward.settings.scan import ScanSettings
 
 log = structlog.get_logger(__name__)
 
@@ -18,9 +18,8 @@ log = structlog.get_logger(__name__)
 class Remade:
     """Folders of our own with what sets were prepared to; gone with ``cleanup``."""
 
-    def __init__(self, settings: ScanSettings, engines: str) -> None:
-        self._settings = settings
-        self._engines = engines
+    def __init__(self, parent: WorkerParent) -> None:
+        self._parent = parent
         self._preparing = asyncio.Lock()
         self._folders: dict[Path, tempfile.TemporaryDirectory[str]] = {}
 
@@ -61,7 +60,7 @@ class Remade:
 
     async def _prepare(self, sources: list[Source], into: Path) -> None:
         try:
-            preparer = await WorkerProcess.start(self._settings, self._engines, lambda: None)
+            preparer = await WorkerProcess.start(self._parent)
         except OSError as e:
             raise WorkerLostError(f"could not be started: {e.strerror or e}") from e
         try:

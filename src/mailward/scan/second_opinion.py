@@ -6,6 +6,7 @@ from mailward.definitions.sets import StoredSet
 from mailward.scan.part import Role
 from mailward.scan.pool import ALL_ENGINES
 from mailward.scan.verdict import Verdict
+from mailward.scan.worker_parent import WorkerParent
 from mailward.scan.worker_process import WorkerLostError, WorkerProcess
 from mailward.settings.scan import ScanSettings
 
@@ -17,13 +18,14 @@ async def second_opinion(
 ) -> Verdict | None:
     """None if that set cannot say: it is not prepared for these engines, or lost its worker."""
     try:
-        worker = await WorkerProcess.start(settings, engines, lambda: None)
-        try:
-            if await worker.load(str(stored.version), stored.prepared):
-                return None
-            verdict, _ = await worker.scan(data, Role.MESSAGE, "")
-        finally:
-            await worker.close()
+        async with WorkerParent(settings, engines) as parent:
+            worker = await WorkerProcess.start(parent)
+            try:
+                if await worker.load(str(stored.version), stored.prepared):
+                    return None
+                verdict, _ = await worker.scan(data, Role.MESSAGE, "")
+            finally:
+                await worker.close()
     except (WorkerLostError, OSError) as e:
         log.warning("no second opinion", set=str(stored.version), why=str(e))
         return None

@@ -1,8 +1,7 @@
-"""The worker process: loads sets, scans, and does nothing else. Started by ``worker_process``.
+"""The worker process: loads sets, scans, and does nothing else. Forked by ``forking``.
 
-``python -m mailward.scan.worker FD ENGINES SETTINGS``: a connected socket, ``module:callable`` that
-gives the engines, and the scan settings as JSON. It ends when the socket does. Whatever goes wrong
-in it ends it, with a trace on standard error: the pool starts another (S13).
+It ends when its socket does. Whatever goes wrong in it ends it, with a trace on standard error: the
+pool has another forked (S13).
 
 It has no network and starts no programs. What it may write is decided by the first request: to
 prepare, below that folder and nothing else; any other, nothing at all.
@@ -10,13 +9,10 @@ prepare, below that folder and nothing else; any other, nothing at all.
 
 import contextlib
 import ctypes
-import faulthandler
 import gc
-import importlib
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,10 +46,13 @@ LOAD_TIMEOUT_S = 120.0
 """Loading takes milliseconds; preparing, when it must be done here, some seconds."""
 
 
+Engines = Sequence[Engine]
+
+
 class Worker:
     """Answers the pool's requests, one after the other."""
 
-    def __init__(self, engines: Sequence[Engine], settings: ScanSettings) -> None:
+    def __init__(self, engines: Engines, settings: ScanSettings) -> None:
         self._engines = engines
         self._settings = settings
         self._loaded: LoadedSet | None = None
@@ -67,7 +66,7 @@ class Worker:
         while request is not None:
             frames.send(connection, self._answer(*request))
             if len(request[1]) >= _TIDY_BYTES:
-                _tidy()
+                tidy()
             request = frames.receive(connection)
 
     def _answer(self, header: frames.Header, body: bytes) -> frames.Header:
@@ -128,7 +127,7 @@ class Worker:
         return explain(scanner, data, Role.FILE, name).to_plain()
 
 
-def _tidy() -> None:
+def tidy() -> None:
     """Give back what a large message took: trees of documents refer to themselves, and are found by
     the collector only; the C library keeps what was freed below what was not.
 
@@ -154,23 +153,15 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
-def main(fd: int, engines: str, settings: str) -> None:
-    """See the module."""
-    # Signals to the whole group are for the pool, which lets workers finish what they have begun.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    faulthandler.enable()
-    _limit()
-    module, _, name = engines.partition(":")
-    make_engines = getattr(importlib.import_module(module), name)
-    worker = Worker(make_engines(), ScanSettings.model_validate_json(settings))
+def set_allocator() -> None:
+    """For this process and those that are forked from it."""
     with contextlib.suppress(AttributeError):  # another C library than GNU's
         _C_LIBRARY.mallopt(_M_MMAP_THRESHOLD, _APART_BYTES)
         _C_LIBRARY.mallopt(_M_TRIM_THRESHOLD, MIB)
-    gc.freeze()  # what is imported is never garbage, and need not be looked through
-    with socket.socket(fileno=fd) as connection, contextlib.suppress(ConnectionError):
-        worker.serve(connection)
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+def run(connection: socket.socket, engines: Engines, settings: ScanSettings) -> None:
+    """Be a worker, until the other side is gone."""
+    _limit()
+    with contextlib.suppress(ConnectionError):
+        Worker(engines, settings).serve(connection)

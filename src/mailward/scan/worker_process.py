@@ -1,10 +1,7 @@
-"""The pool's end of a worker process: start it, ask it, end it."""
+"""The pool's end of a worker process: have it forked, ask it, end it."""
 
 import asyncio
-import contextlib
-import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from mailward.scan.explain import Explanation
 from mailward.scan.part import Role
 from mailward.scan.verdict import Verdict
 from mailward.scan.worker import LOAD_TIMEOUT_S
+from mailward.scan.worker_parent import Forked, WorkerParent
 from mailward.settings.scan import ScanSettings
 
 _END_TIMEOUT_S = 2.0
@@ -34,7 +32,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        forked: Forked,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         settings: ScanSettings,
@@ -42,43 +40,31 @@ class WorkerProcess:
     ) -> None:
         self.version = ""
         """Of the set that it scans with; empty before one is loaded."""
-        self._process = process
+        self._forked = forked
         self._reader = reader
         self._writer = writer
         self._settings = settings
-        self._ended = asyncio.create_task(process.wait())
-        self._ended.add_done_callback(lambda _: on_end())
+        forked.ended.add_done_callback(lambda _: on_end())
 
     @classmethod
     async def start(
-        cls, settings: ScanSettings, engines: str, on_end: Callable[[], None]
+        cls, parent: WorkerParent, on_end: Callable[[], None] = lambda: None
     ) -> "WorkerProcess":
         """A new process. ``on_end`` is called when it is gone. Raises OSError."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # the current folder is no place to import from
-                    "-m",
-                    "mailward.scan.worker",
-                    str(theirs.fileno()),
-                    engines,
-                    settings.model_dump_json(),
-                    pass_fds=[theirs.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                )
+                forked = await parent.fork(theirs)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
             raise
-        return cls(process, reader, writer, settings, on_end)
+        return cls(forked, reader, writer, parent.settings, on_end)
 
     @property
     def alive(self) -> bool:
         """Whether the process is still there."""
-        return not self._ended.done()
+        return not self._forked.ended.done()
 
     async def load(self, version: str, prepared: Path) -> list[str]:
         """Switch to a set. The names of engines that have no prepared files: then nothing changed.
@@ -114,14 +100,12 @@ class WorkerProcess:
     async def kill(self) -> None:
         """End it now. May be repeated."""
         self._writer.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await asyncio.shield(self._ended)
+        await self._forked.kill()
 
     async def close(self) -> None:
         """Let it end by itself, or kill it."""
         self._writer.close()
-        await asyncio.wait([self._ended], timeout=_END_TIMEOUT_S)
+        await asyncio.wait([self._forked.ended], timeout=_END_TIMEOUT_S)
         await self.kill()
 
     async def _ask(
@@ -135,13 +119,7 @@ class WorkerProcess:
             raise WorkerLostError(f"took longer than {timeout_s:g} s", late=True) from None
         except (OSError, EOFError):
             await self.close()
-            raise WorkerLostError(_death(self._ended.result())) from None
-
-
-def _death(returncode: int) -> str:
-    if returncode < 0:
-        return f"was ended by {signal.Signals(-returncode).name}"
-    return f"ended with exit code {returncode}"
+            raise WorkerLostError(self._forked.ended.result()) from None
 
 
 def _raise_error(answer: frames.Header) -> None:
