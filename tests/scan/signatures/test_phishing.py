@@ -118,6 +118,15 @@ def test_a_secure_address_shown_for_an_insecure_one_has_its_own_name(phishing: P
     assert phishing.check(page(EVIL, "https://www.example.com/login")) == SPOOFED_TLS
 
 
+def test_it_is_of_the_same_host_too_but_not_for_pictures(phishing: Phishing) -> None:
+    same = page("http://www.bank.co.uk/x", "https://www.bank.co.uk/x")
+    assert phishing.check(same) == SPOOFED_TLS
+    assert phishing.check(page("http://good.test", "https://www.example.com")) is None
+    picture = '<img src="https://www.example.com/x.gif">'
+    assert phishing.check(page(EVIL, picture)) == SPOOFED
+    assert phishing.check(page("http://example.com", picture)) is None
+
+
 def test_a_title_counts_as_what_is_shown(phishing: Phishing) -> None:
     assert phishing.check(b'<a href="http://evil.test" title="www.example.com">pay</a>') == SPOOFED
 

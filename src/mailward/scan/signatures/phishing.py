@@ -58,6 +58,7 @@ class Link:
     """Where it leads."""
     shown: str
     """What is shown for it: text without white space, a picture's address or a title."""
+    is_picture: bool = False
 
 
 @dataclass
@@ -146,14 +147,16 @@ class Phishing:
             p.fullmatch(_whole(link.shown)) for p in self._imitated_patterns
         ):
             return None
-        if not real_host or _related(real_host, shown_host, imitated):
+        if not real_host or self._is_allowed(link, real_host, shown_host):
+            return None
+        tls = link.shown.lower().startswith("https://") and link.real.lower().startswith("http://")
+        if tls and not link.is_picture:
+            return SPOOFED_TLS  # of the same host, too
+        if _related(real_host, shown_host, imitated):
             return None
         if real is None and "." not in real_host:
             return None
-        if self._is_allowed(link, real_host, shown_host):
-            return None
-        tls = link.shown.lower().startswith("https://") and link.real.lower().startswith("http://")
-        return SPOOFED_TLS if tls else SPOOFED
+        return SPOOFED
 
     def _is_allowed(self, link: Link, real_host: str, shown_host: str) -> bool:
         if self._allowed:
@@ -198,9 +201,14 @@ def links(page: bytes, *, addresses: bool = False) -> Iterator[Link]:
             shows.append(_attribute(_TITLE, tag))
         if len(words) > 1:
             shows.append(_text(words[-1]))  # "visit example.com"
+        yield from (Link(real, _stripped(shown)) for shown in shows if shown)
         if has_tags:
-            shows += [_attribute(_SRC, picture) for picture in _PICTURE.findall(inner)]
-        yield from (Link(real, shown.strip("()[]<>\"'.,;!")) for shown in shows if shown)
+            pictures = [_attribute(_SRC, picture) for picture in _PICTURE.findall(inner)]
+            yield from (Link(real, _stripped(one), is_picture=True) for one in pictures if one)
+
+
+def _stripped(shown: str) -> str:
+    return shown.strip("()[]<>\"'.,;!")
 
 
 def _attribute(which: re.Pattern[bytes], tag: bytes) -> str:
