@@ -172,3 +172,32 @@ def test_clamscan_finds_the_same_in_version_information_and_what_is_handled_othe
     assert set().union(*theirs.values()) == wanted - never
     ours = {name: found(detector, data) for name, data in PROGRAMS.items()}
     assert {n: ours[n] ^ theirs[n] for n in PROGRAMS if ours[n] != theirs[n]} == {}
+
+
+MACROS_LDB = "".join(
+    f"M{least}.{most};Engine:51-255,Target:0;0&1;616161;${{{least}-{most}}}12$\n"
+    for least, most in ((0, 9), (3, 3), (6, 6), (5, 7), (9, 9), (0, 255))
+)
+MACROS_NDB = "D1:0:$12:626262\nD2:0:$12:6363??63\nD3:0:$30:626264\n"
+MACRO_FILES = {
+    "once": b"GIF89abbb...aaa...bbb...aaa qq",
+    "near": b"GIF89aaaabbb aaa",
+    "other": b"GIF89aaaa...cc.c aaa",
+    "far": b"GIF89aaaa" + b"." * 200 + b"bbbaaa",
+    "before": b"GIF89abbb...aaa...aaa",
+    "group": b"GIF89aaaa...bbd...aaa",
+}
+
+
+@pytest.mark.skipif(shutil.which("clamscan") is None, reason="clamscan is not installed")
+def test_clamscan_finds_the_same_macros_where_it_finds_any(tmp_path: Path) -> None:
+    """It does only if the subsignature before the macro matches once more, behind it; without, it
+    finds not even the documentation's own example (``test_macros_as_documented``)."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.ndb").write_text(MACROS_NDB)
+    (tmp_path / "set/b.ldb").write_text(MACROS_LDB)
+    detector, preparation = prepare(tmp_path, ndb=MACROS_NDB, ldb=MACROS_LDB)
+    assert preparation.refused == ()
+    theirs = clamscan(tmp_path / "set", tmp_path, MACRO_FILES)
+    assert set().union(*theirs.values()) == {"M0.9", "M3.3", "M6.6", "M5.7", "M0.255"}
+    assert {name: found(detector, data) for name, data in MACRO_FILES.items()} == theirs
