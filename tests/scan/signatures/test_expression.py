@@ -111,7 +111,8 @@ def evaluate(plain: expression.Expression, counts: tuple[int, ...]) -> tuple[boo
         case Counted(inner, _, _, distinct):
             _, number, which = evaluate(inner, counts)
             fits = plain.holds(number) and len(which) >= distinct
-            return fits, number if fits else 0, which if fits else set()
+            kept = which if fits and isinstance(inner, Leaf) else set()
+            return fits, number if fits else 0, kept
 
 
 @given(EXPRESSIONS, COUNTS)

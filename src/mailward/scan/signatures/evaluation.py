@@ -39,7 +39,6 @@ _FEW = 4
 """Literals of which a regular expression needs one: more take as long as it does."""
 _SHORT = 1000
 """Characters of a regular expression that is read once more for what it needs."""
-_INLINE = {"U": "(?U)", "A": r"\G"}
 
 Members = Callable[[int], Sequence[Signature]]
 """The signatures of a macro group."""
@@ -51,8 +50,11 @@ def compile_regex(regex: Regex, *, jit: bool = True) -> "pcre2.Pattern[bytes]":
         raise UnsupportedError("a regular expression with flag E")
     if "(*" in regex.source[:2] or "(?C" in regex.source:
         raise UnsupportedError("a regular expression that sets options of PCRE")
-    before = "".join(inline for flag, inline in _INLINE.items() if flag in regex.flags)
-    source = f"(*LIMIT_MATCH={REGEX_STEPS_MAX}){before}{regex.source}"
+    source = regex.source
+    if "A" in regex.flags:  # the line ends what may be a remark
+        source = rf"\G(?:{source}{chr(10) if 'x' in regex.flags else ''})"
+    ungreedy = "(?U)" if "U" in regex.flags else ""
+    source = f"(*LIMIT_MATCH={REGEX_STEPS_MAX}){ungreedy}{source}"
     flags = 0
     for flag, value in _FLAGS.items():
         flags |= value if flag in regex.flags else 0
@@ -316,32 +318,50 @@ def _search(
     data, (low, high) = subject.data, window
     if "e" in regex.flags and regex.offset.shift:
         data = data[:high]
+    if low:
+        # For ClamAV the file begins there: nothing looks behind, and ^ is there.
+        data, high = data[low:], high - low
     if "r" in regex.flags and not regex.offset.shift:
         high = len(data)
+    if not high:
+        return _search_at_start(compiled, data, every="g" in regex.flags)
     if "g" in regex.flags:
-        return sum(1 for found in compiled.finditer(data, low) if found.start() <= high)
-    if low == high:
-        return int(compiled.match(data, low) is not None)
-    found = compiled.search(data, low)
+        return sum(1 for found in compiled.finditer(data) if found.start() <= high)
+    found = compiled.search(data)
     return int(found is not None and found.start() <= high)
 
 
+def _search_at_start(compiled: "pcre2.Pattern[bytes]", data: bytes, *, every: bool) -> int:
+    """How often it matches where the data begins, and again where that ends."""
+    count, at = 0, 0
+    while (found := compiled.match(data, at)) is not None:
+        count += 1
+        if not every or found.end() == at:
+            break
+        at = found.end()
+    return count
+
+
 def number_at(digits: bytes, compare: Compare) -> int | None:
-    """The number that is written there; None if it is none, or too short where it must not be."""
-    if len(digits) < compare.width and compare.exact:
+    """The number that is written there; None if it is none, or too short. As for clamscan, what
+    begins with no digit is 0 unless all must be digits."""
+    if len(digits) < compare.width:
         return None
     if compare.base == "i":
         return int.from_bytes(digits, "little" if compare.little_endian else "big")
     if compare.little_endian:
         digits = digits[::-1]
-    text = digits.decode("latin-1").strip()
+    text = digits.decode("latin-1")
+    text = text if compare.exact else text.lstrip()
     base = {"h": 16, "d": 10, "a": 16 if text[:2].lower() == "0x" else 10}[compare.base]
     allowed = "0123456789abcdefABCDEF" if base == 16 else "0123456789"
     prefix = text[2:] if base == 16 and text[:2].lower() == "0x" else text
     taken = prefix[: len(prefix) - len(prefix.lstrip(allowed))]
-    if not taken or (compare.exact and len(taken) < len(prefix)):
+    if (compare.exact and len(taken) < len(prefix)) or (
+        not taken and (compare.exact or compare.base == "a")
+    ):
         return None
-    return int(taken, base)
+    return int(taken or "0", base)
 
 
 def _lies_in(types: Sequence[str], containers: Sequence[str]) -> bool:

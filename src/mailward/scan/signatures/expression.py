@@ -4,8 +4,9 @@ The language is that of https://docs.clamav.net/manual/Signatures/LogicalSignatu
 documentation leaves open is as clamscan 1.4.6 does it: ``&`` and ``|`` bind alike and to the right,
 so ``0|1&2`` is ``0|(1&2)`` and ``2&1|0`` is ``2&(1|0)``, but the last operator within parentheses
 binds least: ``(0|1&2)`` is ``((0|1)&2)``. A block in which an ``&`` is not fulfilled has no matches
-to count. Of several signs behind a subsignature's number the last counts (``0>=2`` is ``0=2``), and
-``,m`` there is nothing.
+to count, and one that is counted itself has matches, but of no subsignature, for another around
+it: ``((0|1)>1|2)>2,2`` never holds. Of several signs behind a subsignature's number the last
+counts (``0>=2`` is ``0=2``), and ``,m`` there is nothing.
 """
 
 import re
@@ -294,10 +295,13 @@ def _counter(expression: Expression, limit: int) -> Callable[[Count], Found]:
             return of_block
         case Counted(inner, _, number, distinct):
             counted, holds = _counter(inner, max(limit, number + 1)), expression.holds
+            is_group = not isinstance(inner, Leaf)
 
             def of_compared(count: Count) -> Found:
                 found, which = counted(count)
-                return (found, which) if holds(found) and len(which) >= distinct else _NOTHING
+                if not holds(found) or len(which) < distinct:
+                    return _NOTHING
+                return found, frozenset() if is_group else which
 
             return of_compared
 
