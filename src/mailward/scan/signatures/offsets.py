@@ -96,7 +96,7 @@ class Offset:
             section = _section(layout, self.section)
             if section is None or not section.size:
                 return None
-            return section.offset, section.offset + section.size - 1
+            return section.offset, section.offset + section.size  # right behind it, as clamscan
         base = self._base(length, layout)
         if base is None or base + self.number < 0:
             return None
