@@ -14,6 +14,7 @@ from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import (
     ace,
     alzip,
+    apple_archive,
     apple_lzfse,
     arj,
     autoit,
@@ -56,6 +57,7 @@ from mailward.scan.containers import (
 from mailward.scan.containers import zip as zip_archive
 from mailward.scan.containers.bits import DamagedError
 from mailward.scan.containers.crc32c import crc32c
+from mailward.scan.containers.sevenzip_filters import FILTERS
 from mailward.scan.contents import Contents
 from mailward.scan.documents import (
     compound_file,
@@ -450,6 +452,9 @@ PARSERS: dict[str, Parser] = {
     "passwords": _passwords,
     "strip": _strip,
     "apple": _reader(applefile.read, b"\0\x05\x16\x07\0\x02\0\0"),
+    "apple-archive": _never_silent(0, apple_archive.read_archive, b"AA01"),
+    "apple-blocks": _never_silent(16, apple_archive.read_blocks, b"pbze\0\0\0\0"),
+    "apple-blocks-lz4": _never_silent(16, apple_archive.read_blocks, b"pbz4\0\0\0\0"),
     "cms": _reader(cms.read),
     "ace": _reader(ace.read),
     "ace-1": _ace(1),
@@ -459,6 +464,9 @@ PARSERS: dict[str, Parser] = {
     "bzip2-nsis": _bzip2(bare_bzip2.NSIS),
     "egg": _never_silent(64, alzip.read_egg, b"EGGA"),
     "7z": _never_silent(32, sevenzip.read, b"7z\xbc\xaf\x27\x1c"),
+    "7z-filters": _within(
+        lambda data, budget: [undo(data, data[:4], budget) for undo in FILTERS.values()]
+    ),
     "7z-header": _reader(_seven_zip_header),
     "ar": _libarchive(libarchive.AR, b"!<arch>\n"),
     "arj": _never_silent(128, arj.read, b"\x60\xea"),

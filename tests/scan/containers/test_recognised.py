@@ -40,10 +40,29 @@ def test_a_container_that_cannot_be_opened_is_never_silently_clean(
 @pytest.mark.parametrize(
     "data",
     [
+        b"SIT!\0\1\0\0\2\0rLau", b"StuffIt (c)1997-2001 Aladdin", b"StuffIt!", b"ArC\1\0",
+        b"7kSt\xa01\x83\xd3\x8c\xb2", b"LRZI\0\6", b"RZIP\2\1", b"\x1a\x08FILE.TXT\0\0\0", b"UHA\6",
+        b"UC2\x1a", bytes(14) + b"\x1aJar\x1b\0", bytes(7) + b"-sqx-", b"yz0102", b"GCAX",
+        b"BH\5\7\0", b"KGB_arch -5", b"NanoZip 0", b"ANDROID BACKUP\n5\n", b"!BDN\1\2\3\4",
+        b"\xcf\xad\x12\xfe\xc5\xfd\x74\x6f", b"ITOLITLS\1", b"EVF\x09\r\n\xff\0", b"EVF2\r\n\x81\0",
+        b"WithouFreSpacExt", b"CISO\0\0", b"DAA\0\0", b"IsZ!", b"\x3a\xff\x26\xed\1\0\0\0",
+        b"XFSB\0\0\x10\0", bytes(3) + b"ReFS\0\0\0\0", bytes(16) + b"Compressed ROMFS", b"-rom1fs-",
+        b"UBI#\1\0", bytes(1024) + b"\xe2\xe1\xf5\xe0", bytes(65_600) + b"_BHRfS_M",
+    ],
+)  # fmt: skip
+def test_what_other_programs_open_is_unscannable(reasons: Reasons, data: bytes) -> None:
+    assert reasons(data.ljust(70_000, b"\x11")) == [Reason.UNSUPPORTED]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"LUKS\xba\xbe\0\2",
+        b"\xeb\x58\x90-FVE-FS-",
         b"\r\n-----BEGIN PGP MESSAGE-----\r\n",
         ENVELOPED,
     ],
-    ids=["OpenPGP", "S/MIME"],
+    ids=["LUKS", "BitLocker", "OpenPGP", "S/MIME"],
 )
 def test_encrypted_documents_and_messages_are_said_so(reasons: Reasons, data: bytes) -> None:
     assert reasons(data) == [Reason.ENCRYPTED]

@@ -13,6 +13,7 @@ from backports import zstd
 from mailward.scan.contents import Found, Piece, Shut
 from mailward.scan.verdict import Reason
 from mailward.testing import EICAR
+from tests.scan.containers import archives
 
 Unpack = Callable[..., list[Found]]
 
@@ -119,6 +120,34 @@ def test_any_damage_to_frames_is_survived(unpack: Unpack, name: str) -> None:
         for _ in range(3):
             damaged[numbers.randrange(32, len(damaged))] = numbers.randrange(256)
         unpack(bytes(damaged))
+
+
+def test_filters_are_undone(unpack: Unpack) -> None:
+    """A branch at 4 that was made absolute, and a page in the first 4 KiB, which is both."""
+
+    def code(branch: int) -> bytes:
+        return struct.pack("<LLL", 7, branch, 0x90000011)
+
+    for method, filtered, plain in (
+        (b"\x0a", code(0x94000401), code(0x94000400)),
+        (b"\x02\x03\x02", b"badce", b"abcde"),
+        (b"\x02\x03\x04", b"dcbahgfe12", b"abcdefgh12"),
+    ):  # fmt: skip
+        [piece] = unpack(packed_by(method, filtered, len(plain)))
+        assert isinstance(piece, Piece)
+        assert piece.data == plain
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["ARM64", "Swap2", "Swap4"])
+def test_filters_of_7_zip_are_undone(unpack: Unpack, name: str) -> None:
+    numbers = random.Random(0)
+    words = (numbers.choice((0x94, 0x97, 0x90, 0xB0, 0xF0, 0x12)) << 24 for _ in range(9000))
+    program = b"".join(struct.pack("<L", word | numbers.randrange(1 << 24)) for word in words)
+    archive = archives.seven_zip(f"-m0={name}", "-m1=LZMA2")("a", program + b"end")
+    [piece] = unpack(archive)
+    assert isinstance(piece, Piece)
+    assert piece.data == program + b"end"
 
 
 @pytest.mark.parametrize("method", [b"\x04\xf7\x11\x05", b"\x04\xf7\x11\x06"])

@@ -14,6 +14,7 @@ from mailward.scan.budget import Budget
 from mailward.scan.containers import (
     ace,
     alzip,
+    apple_archive,
     arj,
     chm,
     disk,
@@ -116,6 +117,11 @@ _AT_START: tuple[Format, ...] = (
     (onenote.STARTS, "OneNote section", onenote.read),
     (zisofs.STARTS, "compressed file of an ISO 9660 image", zisofs.read),
     (wim.STARTS, "Windows image", wim.read),
+    _never_silent(
+        16, apple_archive.BLOCKS_START, "packed blocks of macOS", apple_archive.read_blocks
+    ),
+    _never_silent(0, apple_archive.ARCHIVE_STARTS, "Apple Archive", apple_archive.read_archive),
+    (apple_archive.LZFSE_STARTS, "file of lzfse", apple_archive.read_lzfse),
     (embedded.STARTS, "program or picture", embedded.read),
     *readers.AT_START,
 )

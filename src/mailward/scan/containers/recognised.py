@@ -7,10 +7,44 @@ from mailward.scan.verdict import Reason
 
 _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"egg!", "ALZip archive"),
+    (rb"SIT!.{6}rLau|StuffIt \(c\)1997-|StuffIt[!?]", "StuffIt archive"),
+    (rb"ArC\x01", "FreeArc archive"),
+    (rb"zPQ[\1\2]|7kSt\xa01\x83\xd3", "ZPAQ archive"),
+    (rb"LRZI\0", "file of lrzip"),
+    (rb"RZIP[\1\2]", "file of rzip"),
+    (rb"\x1a[\1-\x0b][!-~]{1,12}\0", "ARC archive"),
+    (rb"UHA[\5\6]", "UHARC archive"),
+    (rb"UC2\x1a", "UltraCompressor archive"),
+    (rb".{14}\x1aJar\x1b\0", "JAR archive of ARJ Software"),
+    (rb".{7}-sqx-", "SQX archive"),
+    (rb"yz01", "YZ1 archive"),
+    (rb"GCAX|DGCA", "GCA archive"),
+    (rb"BH\x05\x07", "BlackHole archive"),
+    (rb"KGB_arch -", "KGB archive"),
+    (rb"NanoZip\x20", "NanoZip archive"),
+    (rb"ANDROID BACKUP\n", "Android backup"),
+    (rb"!BDN", "Outlook data file (PST)"),
+    (rb"\xcf\xad\x12\xfe[\xc5\xc6]\xfd\x74\x6f", "mailbox of Outlook Express (DBX)"),
+    (rb"ITOLITLS", "compiled help of Visual Studio (HxS)"),
+    (rb"[EL]VF\x09\r\n\xff\0|EVF2\r\n\x81\0", "disk image of EnCase"),
+    (rb"WithoutFreeSpace|WithouFreSpacExt", "virtual disk of Parallels"),
+    (rb"CISO\0|DAA\0\0|IsZ!", "compressed disk image (CISO, DAA, ISZ)"),
+    (rb"\x3a\xff\x26\xed\x01\0\0\0", "sparse image of Android"),
+    (rb"XFSB\0\0", "XFS file system"),
+    (rb".{3}ReFS\0\0\0\0", "ReFS file system"),
+    (rb".{16}Compressed\x20ROMFS", "CramFS file system"),
+    (rb"-rom1fs-", "ROMFS file system"),
+    (rb"UBI#\x01\0|\x31\x18\x10\x06.{16}", "UBI file system"),
+    (rb".{1024}(?:\xe2\xe1\xf5\xe0|\x10\x20\xf5\xf2)", "EROFS or F2FS file system"),
+    (rb".{65600}_BHRfS_M", "Btrfs file system"),
+)
+_ENCRYPTED_AT_START: tuple[tuple[bytes, str], ...] = (
+    (rb"LUKS\xba\xbe", "encrypted disk (LUKS)"),
+    (rb".{3}-FVE-FS-", "encrypted disk (BitLocker)"),
     (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
 )
-_START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _AT_START), re.DOTALL)
-_PGP = len(_AT_START) - 1
+_KNOWN = (*_AT_START, *_ENCRYPTED_AT_START)
+_START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _KNOWN), re.DOTALL)
 
 COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -23,15 +57,15 @@ _CMS_SEARCH_BYTES = 32
 def recognise(data: bytes, content_type: str) -> Shut | None:
     """What ``data`` is, if it can hold something and cannot be looked into."""
     start = _START.match(data)
-    number = start.lastindex - 1 if start is not None and start.lastindex else None
-    cms = _cms_kind(data) if data[:1] == b"\x30" else None
-    if number == _PGP:
-        return Shut(Reason.ENCRYPTED, _AT_START[_PGP][1])
-    if cms == _CMS_ENVELOPED:
+    if start is not None and start.lastindex:
+        number = start.lastindex - 1
+        what = _KNOWN[number][1]
+        if number >= len(_AT_START):
+            return Shut(Reason.ENCRYPTED, what)
+        return Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
+    if data[:1] == b"\x30" and _cms_kind(data) == _CMS_ENVELOPED:
         return Shut(Reason.ENCRYPTED, "encrypted S/MIME message")
-    if number is None:
-        return None
-    return Shut(Reason.UNSUPPORTED, f"{_AT_START[number][1]}: this release cannot open it")
+    return None
 
 
 def _cms_kind(data: bytes) -> int | None:

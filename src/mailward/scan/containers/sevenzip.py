@@ -25,6 +25,7 @@ from mailward.scan.containers.inflate import (
     inflate_frames,
     lz4_frame,
 )
+from mailward.scan.containers.sevenzip_filters import FILTERS
 from mailward.scan.containers.sevenzip_header import (
     START,
     Coder,
@@ -237,6 +238,11 @@ class _Archive:
             if coders[at].method == _COPY:
                 at += 1
                 continue
+            own = FILTERS.get(coders[at].method)
+            if own is not None:
+                packed = own(packed, coders[at].properties, self._budget)
+                at += 1
+                continue
             steps = 1
             if coders[at].method in (_LZMA, _LZMA2):
                 while at + steps < len(coders) and coders[at + steps].method in _FILTERS:
@@ -387,6 +393,7 @@ def _is_known(folder: Folder) -> bool:
         elif (
             coder.method in _OTHERS
             or coder.method in _FRAMES
+            or coder.method in FILTERS
             or coder.method == _COPY
             or (coder.method == _AES and not number)
         ):
