@@ -1,7 +1,7 @@
 """What a scan says: the values that leave ``mailward.scan``."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -152,18 +152,18 @@ class Verdict:
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON; ``from_plain`` is its inverse.
 
-        Field by field: most verdicts have nothing in most, and ``asdict`` of all copies everything.
+        Field by field: ``asdict`` copies everything that these values hold.
         """
         return {
             "verdict": self.kind.value,
-            "risks": [asdict(risk) for risk in self.risks],
-            "unopened": [asdict(unopened) for unopened in self.unopened],
+            "risks": [_plain(risk) for risk in self.risks],
+            "unopened": [_plain(unopened) for unopened in self.unopened],
             "parts": self.parts,
-            "files": [asdict(file) for file in self.files],
+            "files": [_plain(file) for file in self.files],
             "set": self.set,
             "ms": self.ms,
-            "ambiguities": [asdict(ambiguity) for ambiguity in self.ambiguities],
-            "own_passwords": [asdict(own) for own in self.own_passwords],
+            "ambiguities": [_plain(ambiguity) for ambiguity in self.ambiguities],
+            "own_passwords": [_plain(own) for own in self.own_passwords],
         }
 
     @classmethod
@@ -190,7 +190,12 @@ class Verdict:
         )
 
 
+def _plain(value: Risk | Unopened | File | Ambiguity | OwnPassword) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
 def _file(plain: dict[str, Any]) -> File:
     content = tuple(Content(kind) for kind in plain.get("content", ()))
     disguise = tuple(Disguise(how) for how in plain.get("disguise", ()))
-    return File(**{**plain, "content": content, "disguise": disguise})
+    part, name, content_type = plain["part"], plain["name"], plain["content_type"]
+    return File(part, name, content_type, plain["size_bytes"], content, disguise)

@@ -6,7 +6,7 @@ the part itself. Which forms which type of file gets was found by trying clamsca
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailward.scan.signatures import html, javascript
 from mailward.scan.signatures.filetype import HTML_UTF16, FileType, Target, narrow
@@ -24,8 +24,7 @@ _DROPPED = bytes(b for b in range(256) if (b < 0x20 and b not in _WHITE_SPACE) o
 _LOWER = bytes(range(256)).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One form of a part."""
 
     target: Target

@@ -96,16 +96,17 @@ class Pieces:
         ``late`` is asked now and then; if it says so, the search ends and what it had found is
         returned.
         """
-        found: tuple[set[int], set[int], set[int]] = (set(), set(), set())
+        found: tuple[set[int], set[int], set[int]] | None = None
         known, hits = self._known, 0
 
         def on_hit(piece: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
-            nonlocal hits
+            nonlocal found, hits
             hits += 1
             if not hits % _HITS_PER_CHECK and late():
                 return True
-            for entry in known.get(piece) or self._entries(piece):
-                low, high, back, run, caseless, half, lines = entry
+            for low, high, back, run, caseless, half, lines in known.get(piece) or self._entries(
+                piece
+            ):
                 start = end - back
                 if not low <= start <= high:
                     continue
@@ -114,15 +115,18 @@ class Pieces:
                     if caseless
                     else data.startswith(run, start)
                 ):
+                    found = found or (set(), set(), set())  # most parts have no such place
                     found[half].update(lines)
             return None
 
         with suppress(hyperscan.ScanTerminated):
             self._scan(data, match_event_handler=on_hit, scratch=self._scratch)
+        if found is None:
+            return _NOTHING
         alone, first, second = found
         if first and second:
             alone |= first & second
-        return sorted(alone) if alone else _NOTHING
+        return sorted(alone)
 
     def _entries(self, piece: int) -> tuple[Entry, ...]:
         start, end = self._described.unpack(_BOUNDS, 4 + 4 * piece)

@@ -1,15 +1,14 @@
 """The forms in which a part is matched, each with the targets whose signatures are for it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailward.scan.part import Part
 from mailward.scan.signatures import filetype, normalise
 from mailward.scan.signatures.filetype import FileType, Target
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """Bytes to match, and as what."""
 
     data: bytes
