@@ -11,7 +11,16 @@ from collections import defaultdict
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
 from mailward.scan.contents import Contents, Piece, Shut, Unlocked
-from mailward.scan.documents import excel4, mapi, msi, office_crypt, ole, powerpoint_crypt, vba
+from mailward.scan.documents import (
+    excel4,
+    hangul,
+    mapi,
+    msi,
+    office_crypt,
+    ole,
+    powerpoint_crypt,
+    vba,
+)
 from mailward.scan.documents.compound_file import CompoundFile, DamagedError, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -73,6 +82,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
                 what = "pictures of an encrypted presentation"
                 yield Shut(Reason.ENCRYPTED, what, label="Pictures")
     yield from vba.read(file, streams, budget)
+    yield from hangul.read_streams(file, streams, budget)
 
 
 def _stream(

@@ -8,6 +8,7 @@ from mailward.scan.documents import (
     directory,
     excel_binary,
     flash,
+    hangul,
     office,
     office_xml,
     pdf,
@@ -23,6 +24,7 @@ Reader = Callable[[bytes, str, Budget], Contents]
 
 AT_START: tuple[tuple[bytes, str, Reader], ...] = (
     (office.STARTS, "compound file (Office, Outlook)", office.read),
+    (hangul.STARTS_3, "Hangul document (version 3)", hangul.read_3),
     (rtf.STARTS, "RTF document", rtf.read),
     (flash.STARTS, "compressed Flash film", flash.read),
     (tnef.STARTS, "TNEF (winmail.dat)", tnef.read),
@@ -36,6 +38,7 @@ AT_START: tuple[tuple[bytes, str, Reader], ...] = (
 """Regular expressions without groups."""
 
 BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
+    (hangul.looks_like_hwpml, "Hangul document in XML", hangul.read_hwpml),
     (pdf.looks_so, "PDF document", pdf.read),
     (office_xml.looks_so, "Office document in XML", office_xml.read),
 )
