@@ -7,6 +7,7 @@ from itertools import chain
 
 from mailward.scan import containers, encodings, message, passwords
 from mailward.scan.budget import Budget, Spent
+from mailward.scan.containers import rar_volumes
 from mailward.scan.contents import Contents, Found, Fragment, Piece, Shut, Unlocked
 from mailward.scan.fragments import Fragments
 from mailward.scan.part import Part, Role
@@ -97,7 +98,11 @@ class _Tree:
         if too_deep is not None:
             yield _unopened(path, too_deep)
             return
+        volumes: list[Piece] = []
         for found in contents:
+            if isinstance(found, Piece) and rar_volumes.is_volume(found):
+                volumes.append(found)
+                continue
             if isinstance(found, Piece):
                 yield from self.visit(found, self._unique(_below(path, found)), depth + 1, part)
                 continue
@@ -113,6 +118,8 @@ class _Tree:
                 yield OwnPassword(_below(path, found))
             else:
                 yield Ambiguity(_below(path, found), found.doubt, found.detail)
+        for one in rar_volumes.joined(volumes):
+            yield from self.visit(one, self._unique(_below(path, one)), depth + 1, part)
 
     def unjoined(self) -> Iterator[Unopened]:
         """Pieces of messages of which others are missing (S11)."""

@@ -3,7 +3,6 @@
 libarchive knows no encryption, and its release 3.6 takes some encrypted files for plain ones. So
 the blocks of RAR 5 are walked here (``rar4`` has older ones); a decrypted archive is made anew for
 libarchive to read.
-Format: RARLAB, "RAR 5.0 archive format" (``technote.txt``).
 """
 
 import hashlib
@@ -17,15 +16,28 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive, rar4, rar_files
+from mailward.scan.containers.rar5_blocks import (
+    BLOCKS_MAX,
+    CRYPT,
+    END,
+    FILE,
+    FROM_BEFORE,
+    GOES_ON,
+    HAS_DATA,
+    MAGIC,
+    SERVICE,
+    Block,
+    block,
+    blocks,
+    encoded,
+    number,
+    sized,
+)
 from mailward.scan.contents import Contents, Listed, Shut, Unlocked
 from mailward.scan.verdict import Reason
 
 STARTS = rb"Rar!\x1a\x07[\0\x01]|RE~\^..[\0-\x3f]"
-MAGIC_5 = b"Rar!\x1a\x07\x01\0"
 
-_BLOCKS_MAX = 20_000
-_MAIN, _FILE, _SERVICE, _CRYPT, _END = 1, 2, 3, 4, 5
-_HAS_EXTRA, _HAS_DATA = 1, 2
 _FILE_TIME, _FILE_CRC, _SIZE_UNKNOWN = 2, 4, 8
 _SOLID, _METHOD = 1 << 6, 7 << 7
 _EXTRA_CRYPT = 1
@@ -75,12 +87,11 @@ class _File:
     def made(self, packed: bytes) -> bytes:
         """A block made anew."""
         flags = self.flags & ~(_FILE_TIME | _FILE_CRC) | (_FILE_CRC if self.crc else 0)
-        head = _encoded(_FILE) + _encoded(_HAS_DATA) + _encoded(len(packed))
-        head += _encoded(flags) + _encoded(self.size) + _encoded(self.attributes) + self.crc
-        head += _encoded(self.packing) + _encoded(self.system)
-        head += _encoded(len(self.name)) + self.name
-        sized = _encoded(len(head)) + head
-        return struct.pack("<L", zlib.crc32(sized)) + sized + packed
+        head = encoded(FILE) + encoded(HAS_DATA) + encoded(len(packed))
+        head += encoded(flags) + encoded(self.size) + encoded(self.attributes) + self.crc
+        head += encoded(self.packing) + encoded(self.system)
+        head += encoded(len(self.name)) + self.name
+        return sized(head) + packed
 
 
 def read(data: bytes, name: str, budget: Budget) -> Contents:
@@ -88,7 +99,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     if data.startswith(rar_files.MAGIC_14):
         yield from rar_files.read(data, name, budget)
         return
-    plain = _Archive5(data, budget) if data.startswith(MAGIC_5) else rar4.Archive(data, budget)
+    plain = _Archive5(data, budget) if data.startswith(MAGIC) else rar4.Archive(data, budget)
     try:
         rewritten = plain.rewrite()
     except (_LockedError, rar4.LockedError):
@@ -104,8 +115,10 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     if rewritten is None and plain.locked:
         return
     whole = rewritten or data
-    if data.startswith(MAGIC_5):
+    if isinstance(plain, _Archive5):
         yield from libarchive.read(libarchive.RAR, whole, name, budget)
+        for one in plain.in_parts:
+            yield Shut(Reason.UNSUPPORTED, "RAR archive: the file is in several volumes", one)
     else:
         yield from rar_files.read(whole, name, budget)
 
@@ -113,37 +126,19 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
 def listed(data: bytes) -> Iterator[Listed]:
     """What the headers say, as far as they are neither damaged nor encrypted."""
     with suppress(IndexError, OverflowError, struct.error):
-        yield from (_listed_5 if data.startswith(MAGIC_5) else rar4.listed)(data)
+        yield from (_listed_5 if data.startswith(MAGIC) else rar4.listed)(data)
 
 
 def _listed_5(data: bytes) -> Iterator[Listed]:
-    at, position = len(MAGIC_5), 0
-    for _ in range(_BLOCKS_MAX):
-        size, start = _number(data, at + 4)
-        kind, fields = _number(data, start)
-        flags, fields = _number(data, fields)
-        extra_bytes, fields = _number(data, fields) if flags & _HAS_EXTRA else (0, fields)
-        packed, fields = _number(data, fields) if flags & _HAS_DATA else (0, fields)
-        after = start + size
-        if kind == _CRYPT:
-            return
-        if kind == _FILE:
-            file_flags, fields = _number(data, fields)
-            plain, fields = _number(data, fields)
-            _, fields = _number(data, fields)
-            fields += 4 if file_flags & _FILE_TIME else 0
-            crc = data[fields : fields + 4] if file_flags & _FILE_CRC else b""
-            _, fields = _number(data, fields + len(crc))
-            _, fields = _number(data, fields)
-            name_bytes, fields = _number(data, fields)
-            name = data[fields : fields + name_bytes].decode("utf-8", "replace")
+    position = 0
+    for one in blocks(data):
+        if one.kind == FILE:
+            file = _file_header(one.body, one.fields)
             position += 1
-            encrypted = _crypt_record(data[after - extra_bytes : after]) is not None
-            told = int.from_bytes(crc, "little") if crc else None
-            yield Listed(name, plain, packed, encrypted, position, told)
-        at = after + packed
-        if kind == _END:
-            return
+            encrypted = _crypt_record(one.extra) is not None
+            told = int.from_bytes(file.crc, "little") if file.crc else None
+            name = file.name.decode("utf-8", "replace")
+            yield Listed(name, file.size, one.stop - one.start, encrypted, position, told)
 
 
 class _Archive5:
@@ -159,44 +154,35 @@ class _Archive5:
         """These do not go on from another."""
         self.unlocked: list[str] = []
         self.locked: list[str] = []
+        self.in_parts: list[str] = []
+        """Files of which some is in another volume."""
 
     def rewrite(self) -> bytes | None:
         """As libarchive opens it, without encryption; None if it is that already.
 
         Raises _LockedError, _DamagedError, Spent.
         """
-        out = bytearray(MAGIC_5)
+        out = bytearray(MAGIC)
         changed = False
-        at = len(MAGIC_5)
+        at = len(MAGIC)
         header_key: bytes | None = None
-        for _ in range(_BLOCKS_MAX):
+        for _ in range(BLOCKS_MAX):
             if at + 7 > len(self._data):
                 break
             self._budget.check_time()
             raw, body, after = self._header(at, header_key)
-            kind, fields = _number(body, 0)
-            flags, fields = _number(body, fields)
-            extra_bytes = data_bytes = 0
-            if flags & _HAS_EXTRA:
-                extra_bytes, fields = _number(body, fields)
-            if flags & _HAS_DATA:
-                data_bytes, fields = _number(body, fields)
-            stop = after + data_bytes
-            if kind == _CRYPT:
-                header_key = self._unlock(_crypt_header(body, fields))
+            one = block(body, after)
+            if one.kind == CRYPT:
+                header_key = self._unlock(_crypt_header(body, one.fields))
                 if header_key is None:
                     raise _LockedError
                 changed = True
-            elif kind in (_FILE, _SERVICE):
-                extra = body[len(body) - extra_bytes :] if extra_bytes else b""
-                crypt = _crypt_record(extra)
-                block = self._file(body, fields, crypt, after, stop, kind)
-                changed |= block is not None
-                out += raw + self._data[after:stop] if block is None else block
             else:
-                out += raw + self._data[after:stop]
-            at = stop
-            if kind == _END:
+                made = self._file(one) if one.kind in (FILE, SERVICE) else None
+                changed |= made is not None
+                out += raw + self._data[after : one.stop] if made is None else made
+            at = one.stop
+            if one.kind == END:
                 break
         return bytes(out) if changed else None
 
@@ -204,13 +190,13 @@ class _Archive5:
         """The block's header as it is when plain, its body, where its data begins."""
         data = self._data
         if key is None:
-            size, start = _number(data, at + 4)
+            size, start = number(data, at + 4)
             return data[at : start + size], data[start : start + size], start + size
         if at + 32 > len(data):
             raise _DamagedError
         decryptor = Cipher(algorithms.AES(key), modes.CBC(data[at : at + 16])).decryptor()
         first = decryptor.update(data[at + 16 : at + 32])
-        size, start = _number(first, 4)
+        size, start = number(first, 4)
         whole = start + size
         padded = (whole + 15) & ~15
         if padded > 4 * 1024 * 1024 or at + 16 + padded > len(data):
@@ -220,17 +206,18 @@ class _Archive5:
             raise _DamagedError
         return plain, plain[start:], at + 16 + padded
 
-    def _file(
-        self, body: bytes, fields: int, crypt: _Crypt | None, start: int, stop: int, kind: int
-    ) -> bytes | None:
+    def _file(self, one: Block) -> bytes | None:
         """The block as libarchive opens it; None if it is that already.
 
         Nothing is left of it if it is encrypted and no password fits.
         """
-        if kind == _SERVICE:
+        crypt = _crypt_record(one.extra)
+        if one.kind == SERVICE:
             return None if crypt is None else b""
-        file = _file_header(body, fields)
-        packed = self._data[start:stop]
+        file = _file_header(one.body, one.fields)
+        packed = self._data[one.start : one.stop]
+        if one.flags & (FROM_BEFORE | GOES_ON):
+            self.in_parts.append(file.name.decode("utf-8", "replace"))
         if crypt is not None:
             shown = file.name.decode("utf-8", "replace")
             key = self._unlock(crypt)
@@ -298,14 +285,14 @@ class _Archive5:
 
 
 def _file_header(body: bytes, at: int) -> _File:
-    flags, at = _number(body, at)
-    size, at = _number(body, at)
-    attributes, at = _number(body, at)
+    flags, at = number(body, at)
+    size, at = number(body, at)
+    attributes, at = number(body, at)
     at += 4 if flags & _FILE_TIME else 0
     crc = body[at : at + 4] if flags & _FILE_CRC else b""
-    packing, at = _number(body, at + len(crc))
-    system, at = _number(body, at)
-    name_bytes, at = _number(body, at)
+    packing, at = number(body, at + len(crc))
+    system, at = number(body, at)
+    name_bytes, at = number(body, at)
     return _File(flags, size, attributes, crc, packing, system, body[at : at + name_bytes])
 
 
@@ -330,8 +317,8 @@ def _going_on(block: bytes) -> bytes:
 
 def _crypt_header(body: bytes, at: int) -> _Crypt:
     """Of a whole archive: no vector, each header has its own in front."""
-    _, at = _number(body, at)
-    flags, at = _number(body, at)
+    _, at = number(body, at)
+    flags, at = number(body, at)
     check = body[at + 17 : at + 25] if flags & _HAS_CHECK else b""
     return _Crypt(body[at], body[at + 1 : at + 17], b"", check)
 
@@ -340,11 +327,11 @@ def _crypt_record(extra: bytes) -> _Crypt | None:
     """Of a file, among its extra records."""
     at = 0
     while at < len(extra):
-        size, start = _number(extra, at)
-        kind, inside = _number(extra, start)
+        size, start = number(extra, at)
+        kind, inside = number(extra, start)
         if kind == _EXTRA_CRYPT:
-            _, inside = _number(extra, inside)
-            flags, inside = _number(extra, inside)
+            _, inside = number(extra, inside)
+            flags, inside = number(extra, inside)
             record = extra[inside : start + size]
             if len(record) < 33:
                 return _Crypt(_POWER_MAX + 1, b"", b"", b"")
@@ -352,23 +339,3 @@ def _crypt_record(extra: bytes) -> _Crypt | None:
             return _Crypt(record[0], record[1:17], record[17:33], check)
         at = start + size
     return None
-
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first; and where it ends. Raises IndexError."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        shift += 7
-        if not byte & 0x80 or shift > 63:
-            return value, at
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])

@@ -20,8 +20,8 @@ from mailward.scan.contents import Listed, Shut
 MAGIC = b"Rar!\x1a\x07\0"
 
 _BLOCKS_MAX = 20_000
-_MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
-_HAS_DATA, _HEADERS_ENCRYPTED, _SOLID = 0x8000, 0x80, 0x08
+MAIN, FILE, _SERVICE, END = 0x73, 0x74, 0x7A, 0x7B
+_HAS_DATA, HEADERS_ENCRYPTED, _SOLID = 0x8000, 0x80, 0x08
 _IS_ENCRYPTED, _IS_LARGE, _HAS_SALT = 0x04, 0x100, 0x400
 _IN_PARTS = 0x03
 _BLOCK = struct.Struct("<HBHH")
@@ -33,7 +33,7 @@ _SEED_MAX_BYTES = 63
 """Above, RAR's own SHA-1 has an error that its keys depend on."""
 _COST = 35
 """Of a try: 262,144 rounds of SHA-1, some 30 ms."""
-_PLAIN_MAIN = struct.pack("<HBHH6x", 0x90CF, _MAIN, 0, 13)
+_PLAIN_MAIN = struct.pack("<HBHH6x", 0x90CF, MAIN, 0, 13)
 
 
 class DamagedError(Exception):
@@ -45,7 +45,9 @@ class LockedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
+    """Of a block."""
+
     kind: int
     flags: int
     raw: bytes
@@ -55,10 +57,10 @@ class _Header:
     @property
     def data_bytes(self) -> int:
         """What belongs to it. Raises struct.error."""
-        if self.kind not in (_FILE, _SERVICE) and not self.flags & _HAS_DATA:
+        if self.kind not in (FILE, _SERVICE) and not self.flags & _HAS_DATA:
             return 0
         size: int = struct.unpack_from("<L", self.raw, 7)[0]
-        if self.kind in (_FILE, _SERVICE) and self.flags & _IS_LARGE:
+        if self.kind in (FILE, _SERVICE) and self.flags & _IS_LARGE:
             size |= struct.unpack_from("<L", self.raw, 32)[0] << 32
         return size
 
@@ -68,12 +70,12 @@ def listed(data: bytes) -> Iterator[Listed]:
     at, position = len(MAGIC), 0
     for _ in range(_BLOCKS_MAX):
         try:
-            header = _plain_header(data, at)
+            header = plain_header(data, at)
         except DamagedError:
             return
-        if header.kind == _MAIN and header.flags & _HEADERS_ENCRYPTED:
+        if header.kind == MAIN and header.flags & HEADERS_ENCRYPTED:
             return
-        if header.kind == _FILE:
+        if header.kind == FILE:
             raw, start = header.raw, 32
             plain, crc, name_bytes = struct.unpack_from("<LxL6xH", raw, 11)
             if header.flags & _IS_LARGE:
@@ -86,12 +88,12 @@ def listed(data: bytes) -> Iterator[Listed]:
         at = header.after + header.data_bytes
 
 
-def _plain_header(data: bytes, at: int) -> _Header:
-    """Raises DamagedError, struct.error."""
+def plain_header(data: bytes, at: int) -> Header:
+    """One that is not encrypted. Raises DamagedError, struct.error."""
     _, kind, flags, size = _BLOCK.unpack_from(data, at)
     if size < _BLOCK.size or at + size > len(data):
         raise DamagedError
-    return _Header(kind, flags, data[at : at + size], at + size)
+    return Header(kind, flags, data[at : at + size], at + size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class _Locked:
         """Made anew of what it is packed to."""
         head = self.head
         flags = int.from_bytes(head[3:5], "little")
-        return _remade(head[:7] + struct.pack("<L", len(packed)) + head[11:], flags) + packed
+        return remade(head[:7] + struct.pack("<L", len(packed)) + head[11:], flags) + packed
 
 
 class Archive:
@@ -148,32 +150,32 @@ class Archive:
                     password = self._password_of_headers(at)
                 header = self._header(at, password if encrypted else None)
                 stop = header.after + header.data_bytes
-                self._is_solid |= header.kind == _MAIN and bool(header.flags & _SOLID)
-                if header.kind == _MAIN and header.flags & _HEADERS_ENCRYPTED:
+                self._is_solid |= header.kind == MAIN and bool(header.flags & _SOLID)
+                if header.kind == MAIN and header.flags & HEADERS_ENCRYPTED:
                     encrypted = changed = True
-                    out += _remade(header.raw, header.flags & ~_HEADERS_ENCRYPTED)
-                elif header.kind in (_FILE, _SERVICE) and header.flags & _IS_ENCRYPTED:
+                    out += remade(header.raw, header.flags & ~HEADERS_ENCRYPTED)
+                elif header.kind in (FILE, _SERVICE) and header.flags & _IS_ENCRYPTED:
                     changed = True
                     opened = self._opened(header, self._data[header.after : stop])
                     kept += bool(opened)
                     out += opened
                 else:
-                    kept += header.kind == _FILE
+                    kept += header.kind == FILE
                     out += header.raw + self._data[header.after : stop]
             except struct.error as e:
                 raise DamagedError from e
             at = stop
-            if header.kind == _END:
+            if header.kind == END:
                 break
         for one in self._chain:
             out += one.plain(b"")
         return bytes(out) if changed and (kept or self._chain or not self.locked) else None
 
-    def _header(self, at: int, password: str | None) -> _Header:
+    def _header(self, at: int, password: str | None) -> Header:
         """Raises DamagedError, struct.error."""
         data = self._data
         if password is None:
-            return _plain_header(data, at)
+            return plain_header(data, at)
         key, vector = self._key(password, data[at : at + 8])
         decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
         first = decryptor.update(data[at + 8 : at + 24])
@@ -182,7 +184,7 @@ class Archive:
         raw = (first + decryptor.update(data[at + 24 : at + 8 + padded]))[:size]
         if size < _BLOCK.size or len(raw) < size or zlib.crc32(raw[2:]) & 0xFFFF != check:
             raise DamagedError
-        return _Header(kind, flags, raw, at + 8 + padded)
+        return Header(kind, flags, raw, at + 8 + padded)
 
     def _password_of_headers(self, at: int) -> str:
         """Raises LockedError, Spent."""
@@ -196,7 +198,7 @@ class Archive:
             return password
         raise LockedError
 
-    def _opened(self, header: _Header, packed: bytes) -> bytes:
+    def _opened(self, header: Header, packed: bytes) -> bytes:
         """A block without its encryption; nothing if no password fits. Raises struct.error."""
         raw, flags = header.raw, header.flags
         size, check, version, method, name_bytes = struct.unpack_from("<4xLxL4xBBH", raw, 7)
@@ -208,7 +210,7 @@ class Archive:
             return b""
         salt = raw[salt_at : salt_at + 8] if flags & _HAS_SALT else b""
         plain_flags = flags & ~(_IS_ENCRYPTED | _HAS_SALT)
-        head = _remade(raw[:salt_at] + raw[salt_at + len(salt) :], plain_flags)
+        head = remade(raw[:salt_at] + raw[salt_at + len(salt) :], plain_flags)
         one = _Locked(name, head, packed, salt, size, check, is_stored=method == _STORED)
         if not size and not self._is_solid:
             return one.plain(b"")
@@ -293,7 +295,7 @@ def _derived(password: str, salt: bytes) -> tuple[bytes, bytes]:
     return struct.pack("<LLLL", *words), vector
 
 
-def _remade(raw: bytes, flags: int) -> bytes:
+def remade(raw: bytes, flags: int) -> bytes:
     """A header with other flags, its size and checksum made anew."""
     body = raw[2:3] + struct.pack("<HH", flags, len(raw)) + raw[7:]
     return struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body

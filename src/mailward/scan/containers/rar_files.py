@@ -6,6 +6,7 @@ Format: RARLAB's ``technote.txt`` of release 3; names: M. Kreen, ``rarfile.py``.
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mailward.scan import encodings
@@ -70,6 +71,11 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield from _Reader(_members(data), len(data), budget).read()
     else:
         yield from libarchive.read(libarchive.RAR, data, name, budget)
+        with suppress(DamagedError, struct.error):  # then it said so
+            for member in _members(data):
+                if member.flags & (_FROM_BEFORE | _GOES_ON):
+                    why = "RAR archive: the file is in several volumes"
+                    yield Shut(Reason.UNSUPPORTED, why, member.name)
 
 
 def _are_ours(data: bytes) -> bool:
