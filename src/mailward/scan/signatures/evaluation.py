@@ -2,6 +2,7 @@
 subsignature as far as it asks for them.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -39,6 +40,8 @@ _FEW = 4
 """Literals of which a regular expression needs one: more take as long as it does."""
 _SHORT = 1000
 """Characters of a regular expression that is read once more for what it needs."""
+_SLOW = re.compile(r"(?:\(\??[a-zA-Z]*[:)]?|\^)*(?:\.|\[\^|\\[sSwWdDnrb])")
+"""How one begins that begins at every other byte: others say no faster than anything here."""
 
 Members = Callable[[int], Sequence[Signature]]
 """The signatures of a macro group."""
@@ -285,13 +288,13 @@ class _Regex:
 
     @cached_property
     def _needed(self) -> list[tuple[tuple[bytes, ...], bool]]:
-        if len(self._regex.source) > _SHORT:
+        if len(self._regex.source) > _SHORT or not _SLOW.match(self._regex.source):
             return []
         found = literals(self._regex.source, self._regex.flags)
         return [(options, caseless) for options, caseless in found if len(options) <= _FEW]
 
     def may_match(self, subject: Subject) -> bool:
-        """Whether what it needs is there, wherever: an expression that begins with anything takes a
+        """Whether what it needs is there, wherever, if it begins with anything: then it takes a
         hundred times longer to say no."""
         return all(
             any(option in (subject.lower if caseless else subject.data) for option in options)
