@@ -3,6 +3,7 @@
 import struct
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers.repeat import repeat
 from mailward.scan.contents import Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
@@ -71,6 +72,10 @@ def _lzfu(packed: memoryview, room: int, budget: Budget) -> bytes:
             next_check = len(out) + _CHECK_EVERY_BYTES
         control = packed[at]
         at += 1
+        if not control:
+            out += packed[at : at + 8]
+            at += 8
+            continue
         for bit in range(8):
             if not control >> bit & 1:
                 out += packed[at : at + 1]
@@ -83,7 +88,11 @@ def _lzfu(packed: memoryview, room: int, budget: Budget) -> bytes:
             offset, length = token >> 4, (token & 15) + 2
             if offset == len(out) % _WINDOW:
                 return bytes(out[start:end])
-            source = len(out) - ((len(out) - offset) % _WINDOW)
+            distance = (len(out) - offset) % _WINDOW
+            if distance <= len(out):
+                repeat(out, distance, length)
+                continue
+            source = len(out) - distance
             for index in range(source, source + length):
                 out.append(out[index] if 0 <= index < len(out) else 0x20)
     return bytes(out[start:end])
