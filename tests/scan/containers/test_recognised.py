@@ -60,9 +60,28 @@ def test_what_other_programs_open_is_unscannable(reasons: Reasons, data: bytes) 
         b"LUKS\xba\xbe\0\2",
         b"\xeb\x58\x90-FVE-FS-",
         b"\r\n-----BEGIN PGP MESSAGE-----\r\n",
+        b"Hello,\n-----BEGIN PGP MESSAGE-----\n\nhQE=\n-----END PGP MESSAGE-----\nRegards",
+        b"\x84\x5e\x03" + bytes(8) + b"\x12" + bytes(80),
+        b"\x85\x01\x0c\x03" + bytes(8) + b"\x01" + bytes(256),
+        b"\xc1\xc0\x4c\x03" + bytes(8) + b"\x10" + bytes(256),
+        b"\x8c\x0d\x04\x09\x03\x08" + bytes(9) + b"\xd2\x40" + bytes(60),
         ENVELOPED,
+        ENVELOPED.replace(b"\x07\x03", b"\x07\x06"),
+        bytes.fromhex("3080 060b2a864886f70d0109100117 a080"),
     ],
-    ids=["LUKS", "BitLocker", "OpenPGP", "S/MIME"],
+    ids=[
+        "LUKS",
+        "BitLocker",
+        "OpenPGP",
+        "OpenPGP in a text",
+        "OpenPGP for an elliptic key",
+        "OpenPGP for a key",
+        "OpenPGP, new lengths",
+        "OpenPGP by passphrase",
+        "S/MIME",
+        "S/MIME with a password",
+        "S/MIME by AES-GCM",
+    ],
 )
 def test_encrypted_documents_and_messages_are_said_so(reasons: Reasons, data: bytes) -> None:
     assert reasons(data) == [Reason.ENCRYPTED]
@@ -77,6 +96,10 @@ def test_encrypted_documents_and_messages_are_said_so(reasons: Reasons, data: by
         b"",
         b"\0" * 600,
         b"`\xea",
+        b"They begin with -----BEGIN PGP MESSAGE----- as a rule.",
+        b"> ask\n-----BEGIN PGP MESSAGE----- begins it",
+        b"\x84\x00\x03" + bytes(100),
+        ENVELOPED.replace(b"\x07\x03", b"\x07\x01"),
     ],
 )
 def test_other_files_are_no_containers(unpack: Unpack, data: bytes) -> None:

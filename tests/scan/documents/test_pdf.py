@@ -1,10 +1,12 @@
 import base64
 import hashlib
+import io
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pikepdf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,10 +15,10 @@ from mailward.scan.budget import Budget
 from mailward.scan.documents import pdf_filters
 from mailward.scan.documents.pdf_crypt import Key, find_key
 from mailward.scan.part import Part
-from mailward.scan.verdict import Reason, Unopened
+from mailward.scan.verdict import OwnPassword, Reason, Unopened
 from mailward.settings.base import MIB
 from mailward.settings.scan import ScanSettings
-from mailward.testing import EICAR, Attachment, zipped
+from mailward.testing import EICAR, Attachment, message, zipped
 
 Files = Callable[..., dict[str, bytes]]
 Scan = Callable[..., list[object]]
@@ -211,6 +213,34 @@ def test_what_is_encrypted_with_no_password_is_opened(files: Files) -> None:
 def test_what_is_encrypted_with_another_is_told(scan: Scan) -> None:
     [shut] = [f for f in scan(encrypted(b"Xq7!z", PROGRAM)) if isinstance(f, Unopened)]
     assert (shut.reason, shut.format) == (Reason.ENCRYPTED, "PDF")
+
+
+LOCKS = {"RC4 40": (2, False), "RC4 128": (3, False), "RC4 crypt filter": (4, False),
+         "AES 128": (4, True), "AES 256 R5": (5, True), "AES 256 R6": (6, True)}  # fmt: skip
+WESTERN, CHINESE = ("Xq7!z", "P\u00e4ssw\u00f6rt", "its owner's"), ("\u5bc6\u7801123",)
+
+
+@pytest.mark.parametrize(("lock", "named"), [
+    (lock, named) for lock in LOCKS
+    for named in (WESTERN + CHINESE if "256" in lock else WESTERN)  # others lack the letters
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Encryption R=5:UserWarning")
+def test_a_password_in_the_text_opens_the_document(scan: Scan, lock: str, named: str) -> None:
+    revision, aes = LOCKS[lock]
+    made, out = pikepdf.new(), io.BytesIO()
+    made.attachments["a.com"] = PROGRAM
+    user = "another" if "owner" in named else named
+    made.save(out, encryption=pikepdf.Encryption(
+        user=user, owner="its owner's", R=revision, aes=aes, metadata=aes  # type: ignore[arg-type]
+    ))  # fmt: skip
+    text = f"Password: {named}\n"
+    found = scan(message(Attachment("a.pdf", out.getvalue()), text=text), "a.eml")
+    assert any(isinstance(f, Part) and f.data == PROGRAM for f in found)
+    assert any(isinstance(f, OwnPassword) for f in found)
+    assert not [f for f in found if isinstance(f, Unopened)]
+    other = message(Attachment("a.pdf", out.getvalue()), text="Password: none\n")
+    found = scan(other, "a.eml")
+    assert [f.reason for f in found if isinstance(f, Unopened)] == [Reason.ENCRYPTED]
 
 
 def test_a_short_key_for_a_cipher_that_has_none_is_survived() -> None:

@@ -5,6 +5,18 @@ import re
 from mailward.scan.contents import Shut
 from mailward.scan.verdict import Reason
 
+_ARMOUR, _ARMOUR_END = b"-----BEGIN PGP MESSAGE-----", b"-----END PGP MESSAGE-----"
+_ARMOUR_SEARCH_BYTES = 256 * 1024
+"""Mail clients decrypt it also between other text."""
+_PUBLIC_KEY = rb"[\x03\x06].{8}[\x01\x02\x10\x12\x19\x1a]"
+_PASSPHRASE = rb"\x04[\x01-\x0d][\0\1\3][\x01-\x0e]"
+_OPEN_PGP = rb"(?:\x84.|\x85..|\xc1[\x0d-\xbf]|\xc1[\xc0-\xdf].)%b|(?:\x8c|\xc3)[\x04-\x40]%b" % (
+    _PUBLIC_KEY,
+    _PASSPHRASE,
+)
+"""A session key, for a recipient or by a passphrase (RFC 9580 5.1 and 5.3): what begins a message
+that is encrypted and not in letters."""
+
 _AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"egg!", "ALZip archive"),
     (rb"SIT!.{6}rLau|StuffIt \(c\)1997-|StuffIt[!?]", "StuffIt archive"),
@@ -41,7 +53,7 @@ _AT_START: tuple[tuple[bytes, str], ...] = (
 _ENCRYPTED_AT_START: tuple[tuple[bytes, str], ...] = (
     (rb"LUKS\xba\xbe", "encrypted disk (LUKS)"),
     (rb".{3}-FVE-FS-", "encrypted disk (BitLocker)"),
-    (rb"\s*-----BEGIN PGP MESSAGE-----", "OpenPGP message"),
+    (_OPEN_PGP, "OpenPGP message"),
 )
 _KNOWN = (*_AT_START, *_ENCRYPTED_AT_START)
 _START = re.compile(b"|".join(b"(%b)" % magic for magic, _ in _KNOWN), re.DOTALL)
@@ -50,7 +62,9 @@ COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _CMS = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
 """Object identifier 1.2.840.113549.1.7: Cryptographic Message Syntax (RFC 5652)."""
-_CMS_ENVELOPED = 3
+_CMS_ENVELOPED, _CMS_ENCRYPTED = b"\3", b"\6"
+_CMS_AUTHENTICATED = bytes.fromhex("060b2a864886f70d0109100117")
+"""1.2.840.113549.1.9.16.1.23: enveloped with AES-GCM (RFC 5083)."""
 _CMS_SEARCH_BYTES = 32
 
 
@@ -63,13 +77,20 @@ def recognise(data: bytes, content_type: str) -> Shut | None:
         if number >= len(_AT_START):
             return Shut(Reason.ENCRYPTED, what)
         return Shut(Reason.UNSUPPORTED, f"{what}: this release cannot open it")
-    if data[:1] == b"\x30" and _cms_kind(data) == _CMS_ENVELOPED:
+    if data[:1] == b"\x30" and _is_encrypted_cms(data):
         return Shut(Reason.ENCRYPTED, "encrypted S/MIME message")
-    return None
+    return Shut(Reason.ENCRYPTED, "OpenPGP message") if _is_armoured(data) else None
 
 
-def _cms_kind(data: bytes) -> int | None:
+def _is_armoured(data: bytes) -> bool:
+    at = data.find(_ARMOUR, 0, _ARMOUR_SEARCH_BYTES)
+    if at < 0 or not (at == 0 or data[at - 1 : at].isspace()):
+        return False
+    return not data[:at].strip() or _ARMOUR_END in data
+
+
+def _is_encrypted_cms(data: bytes) -> bool:
+    if _CMS_AUTHENTICATED in data[:_CMS_SEARCH_BYTES]:
+        return True
     at = data.find(_CMS, 0, _CMS_SEARCH_BYTES)
-    if at < 0 or at + len(_CMS) >= len(data):
-        return None
-    return data[at + len(_CMS)]
+    return at >= 0 and data[at + len(_CMS) : at + len(_CMS) + 1] in (_CMS_ENVELOPED, _CMS_ENCRYPTED)

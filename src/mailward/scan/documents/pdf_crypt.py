@@ -72,18 +72,31 @@ def find_key(data: bytes, budget: Budget) -> Key | None:
         raise UnknownError("encrypted for its recipients, or by another handler")
     handler = _handler(dictionary, data)
     for password in _passwords(budget):
-        key = _try(handler, password)
+        budget.check_time()
+        key = _key(handler, password)
         if key is not None:
             if password:
-                budget.passwords.worked(password.decode("utf-8", "replace"))
+                budget.passwords.worked(password)
             return Key(key, handler.aes, handler.revision, by_password_of_mail=bool(password))
-    raise UnknownError("encrypted, and the empty password does not open it")
+    raise UnknownError("encrypted, and no password that is known opens it")
 
 
-def _passwords(budget: Budget) -> Iterator[bytes]:
-    yield b""
-    for candidate in budget.passwords.candidates():
-        yield candidate.encode("utf-8")[:127]
+def _passwords(budget: Budget) -> Iterator[str]:
+    yield ""
+    yield from budget.passwords.candidates()
+
+
+def _key(handler: _Handler, password: str) -> bytes | None:
+    """The document's key, if the password is its user's or its owner's."""
+    if handler.revision >= 5:
+        return _try_256(handler, password.encode("utf-8", "replace")[:127])
+    # PDFDocEncoding has these letters where Latin-1 has them; some writers take UTF-8.
+    spellings = {password.encode("latin-1", "replace"), password.encode("utf-8", "replace")}
+    for spelling in spellings:
+        key = _try(handler, spelling) or (_try_owner(handler, spelling) if spelling else None)
+        if key is not None:
+            return key
+    return None
 
 
 def _dictionary(data: bytes, at: int) -> bytes | None:
@@ -123,9 +136,7 @@ def _handler(dictionary: bytes, data: bytes) -> _Handler:
 
 
 def _try(handler: _Handler, password: bytes) -> bytes | None:
-    """The document's key, if the password is right."""
-    if handler.revision >= 5:
-        return _try_256(handler, password)
+    """The document's key, if the password is the user's."""
     for length in _KEY_BYTES:
         key = _legacy_key(handler, password, length)
         if handler.revision == 2:
@@ -153,30 +164,51 @@ def _legacy_key(handler: _Handler, password: bytes, length: int) -> bytes:
     return digest[:length]
 
 
+def _try_owner(handler: _Handler, password: bytes) -> bytes | None:
+    """Algorithm 7: the owner's password decrypts the user's."""
+    digest = hashlib.md5((password[:32] + _PADDING)[:32], usedforsecurity=False).digest()
+    if handler.revision == 2:
+        return _try(handler, _rc4(digest[:5], handler.owner[:32]))
+    for _ in range(50):
+        digest = hashlib.md5(digest, usedforsecurity=False).digest()
+    for length in _KEY_BYTES:
+        user = handler.owner[:32]
+        for turn in reversed(range(20)):
+            user = _rc4(bytes(byte ^ turn for byte in digest[:length]), user)
+        key = _try(handler, user)
+        if key is not None:
+            return key
+    return None
+
+
 def _try_256(handler: _Handler, password: bytes) -> bytes | None:
-    """Algorithm 2.A, for the user's password."""
-    user = handler.user
-    if len(user) < 48 or len(handler.user_key) < 32:
-        return None
+    """Algorithm 2.A."""
+    user = handler.user[:48]
     make = _hash_2b if handler.revision >= 6 else _hash_r5
-    if make(password, user[32:40]) != user[:32]:
-        return None
-    intermediate = make(password, user[40:48])
-    decryptor = Cipher(algorithms.AES(intermediate), modes.CBC(bytes(16))).decryptor()
-    return decryptor.update(handler.user_key[:32]) + decryptor.finalize()
+    for told, locked, more in (
+        (user, handler.user_key, b""),
+        (handler.owner[:48], handler.owner_key, user),
+    ):
+        if len(told) < 48 or len(locked) < 32:
+            continue
+        if make(password, told[32:40], more) == told[:32]:
+            intermediate = make(password, told[40:48], more)
+            decryptor = Cipher(algorithms.AES(intermediate), modes.CBC(bytes(16))).decryptor()
+            return decryptor.update(locked[:32]) + decryptor.finalize()
+    return None
 
 
-def _hash_r5(password: bytes, salt: bytes) -> bytes:
-    return hashlib.sha256(password + salt).digest()
+def _hash_r5(password: bytes, salt: bytes, more: bytes) -> bytes:
+    return hashlib.sha256(password + salt + more).digest()
 
 
-def _hash_2b(password: bytes, salt: bytes) -> bytes:
+def _hash_2b(password: bytes, salt: bytes, more: bytes) -> bytes:
     """Algorithm 2.B."""
-    key = hashlib.sha256(password + salt).digest()
+    key = hashlib.sha256(password + salt + more).digest()
     turn, last = 0, 0
     while turn < 64 or last > turn - 32:
         encryptor = Cipher(algorithms.AES(key[:16]), modes.CBC(key[16:32])).encryptor()
-        mixed = encryptor.update((password + key) * 64) + encryptor.finalize()
+        mixed = encryptor.update((password + key + more) * 64) + encryptor.finalize()
         make = (hashlib.sha256, hashlib.sha384, hashlib.sha512)[sum(mixed[:16]) % 3]
         key, last = make(mixed).digest(), mixed[-1]
         turn += 1
