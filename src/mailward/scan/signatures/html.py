@@ -230,12 +230,19 @@ def _without_tags(texts: bytes, tags: list[bytes], kinds: list[bytes]) -> bytes:
 
 def _address(tag: bytes) -> bytes:
     """What of a link or a picture is part of ``notags``, with a space behind it."""
-    name = _LINKS.get(tag[1:3])
-    at = tag.lower().find(name) if name is not None else -1
-    link = _VALUE_OF.match(tag, at + len(name)) if name is not None and at > 0 else None
-    if link is None:
-        return b""
-    value = _trimmed(link[1])
+    name, lower = _LINKS.get(tag[1:3]), tag.lower()
+    at = lower.find(name) if name is not None else -1
+    while name is not None and at > 0:
+        link = _VALUE_OF.match(tag, at + len(name))
+        value = _shown_of(link[1]) if link is not None else b""
+        if value:
+            return value
+        at = lower.find(name, at + len(name))
+    return b""
+
+
+def _shown_of(value: bytes) -> bytes:
+    value = _trimmed(value)
     if b"&" in value:
         value = _decode(_PARAMETER.sub(lambda name: name.group().lower(), value))
     value = (value[1:-1] if value[:1] in b"\"'" else value).replace(b"'", b'"')
