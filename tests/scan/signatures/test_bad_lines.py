@@ -85,7 +85,7 @@ def test_each_bad_line_is_refused_by_its_number_and_with_its_reason(
     tmp_path: Path, suffix: str, bad: tuple[tuple[str, str], ...], good: str
 ) -> None:
     detector, preparation = prepare(tmp_path, **{suffix: interleaved(bad, good)})
-    refused = {one.line: one.reason for one in preparation.refused}
+    refused = {one.line or 0: one.reason for one in preparation.refused}
     assert sorted(refused) == [2 * number for number in range(1, len(bad) + 1)]
     wrong = {
         line[:60]: refused[2 * number]
