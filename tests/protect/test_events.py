@@ -1,6 +1,7 @@
 """Events: nothing is lost at a clean stop, nothing waits, nothing runs full."""
 
 import json
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,18 @@ def test_a_clean_stop_writes_everything_to_both(tmp_path: Path, rows: EventRows)
     assert [line["trace_id"] for line in lines(tmp_path)] == [str(n) for n in range(2500)]
     found = rows.search(limit=10_000)
     assert [row["trace_id"] for row in found] == [str(n) for n in reversed(range(2500))]
+
+
+def test_the_database_is_opened_before_the_first_event(tmp_path: Path, rows: EventRows) -> None:
+    opened = threading.Event()
+
+    def insert(batch: Sequence[Row]) -> None:
+        rows.insert(batch)
+        opened.set()
+
+    with log(tmp_path, insert):
+        assert opened.wait(20)
+    assert rows.search() == lines(tmp_path) == []
 
 
 def test_an_event_comes_back_as_it_was(tmp_path: Path, rows: EventRows) -> None:

@@ -27,7 +27,8 @@ class EventRows:
         """Add events; now and then, forget those that were kept for long enough."""
         now = datetime.now(UTC)
         with self._database.transaction() as connection:
-            connection.execute(insert(EVENTS), [_flat(row) for row in rows])
+            if rows:
+                connection.execute(insert(EVENTS), [_flat(row) for row in rows])
             if now >= self._forget:
                 connection.execute(delete(EVENTS).where(EVENTS.c.at < now - self._keep))
                 self._forget = now + _FORGET_EVERY

@@ -41,7 +41,11 @@ Row = Mapping[str, Any]
 """An event with ``at`` and ``node``."""
 
 Insert = Callable[[Sequence[Row]], None]
-"""Puts rows into the database. Raises MailwardError or OSError: they are offered again."""
+"""Puts rows into the database. Raises MailwardError or OSError: they are offered again.
+
+At first it gets none, to open the database: tables may have to be made or changed, which takes half
+a second of processor time that the first messages would wait for.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class EventLog:
         self._node = node
         self._waiting: deque[Row] = deque()
         self._for_database: deque[Row] = deque()
+        self._opened = False
         self._dropped = 0
         self._failing = ""
         self._ask_again = datetime.min.replace(tzinfo=UTC)
@@ -119,6 +124,7 @@ class EventLog:
         self._waiting.append({"at": datetime.now(UTC), "node": self._node, **asdict(event)})
 
     def _write_all(self) -> None:
+        self._write()  # opens the database
         while not self._stop.wait(_IDLE_S):
             self._write()
         self._ask_again = datetime.min.replace(tzinfo=UTC)  # once more, whatever it said before
@@ -136,9 +142,10 @@ class EventLog:
                     self._for_database.extend(batch)
             while self._insert is not None and datetime.now(UTC) >= self._ask_again:
                 rows = list(self._for_database)[:_BATCH_MAX]
-                if not rows:
+                if not rows and self._opened:
                     break
                 self._insert(rows)
+                self._opened = True
                 _take(self._for_database, len(rows))
             self._said_that_it_works()
         except (MailwardError, OSError) as e:
