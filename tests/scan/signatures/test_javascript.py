@@ -25,6 +25,10 @@ from mailward.scan.signatures.normalise import views
         (b'var x="a";var x="b";x', b'var n001="a";var n001="b";n001'),
         (b"var a=function(b){return b*c}", b"var n000=function(n001){return n001*c}"),
         (b'eval(unescape("%61%6c%65%72%74%28%31%29"))', b"alert(1)"),
+        (b"var a=007,b=0;f(a,b)", b"var n000=7,n001=0;f(n000,n001)"),
+        (b"function f(a){return a} a=1", b"function n000(n001){return n001}a=1"),
+        (b"var a; function f(b){b=a} b", b"var n000;function n001(n002){n002=n000}b"),
+        (b"var a=f(1,b)+[c,d];", b"var n000=f(1,n001)+[c,d];"),
         (b"new Foo ( ) typeof  x", b"new foo()typeof x"),
         (b"", b""),
     ],
@@ -57,12 +61,14 @@ def test_scripts_beyond_the_limit_of_a_page_are_matched_as_they_are() -> None:
         b"var " * 50_000,
         b"var a," * 30_000,
         b"function(" * 20_000,
+        b"function(a){" * 20_000,
+        b"function(){" * 200 + b"b " * 100_000,
         b"var x=(" * 20_000,
         b'"a"+' * 50_000,
         b'eval("' * 30_000,
         b"a " * 600_000,
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_scripts_made_to_be_slow_are_not(hostile: bytes) -> None:
     assert isinstance(javascript.normalise(hostile), bytes)

@@ -14,6 +14,9 @@ from urllib.parse import unquote_to_bytes
 SCRIPT_MAX_BYTES = 1 << 20
 """Longer scripts are left as they are but for white space: tokens cost 300 ns each."""
 
+_SCOPES_DEPTH_MAX = 50
+"""Functions in each other that have names of their own: each is gone through for each word."""
+
 _TOKEN = re.compile(
     rb"(?P<space>\s+|/\*.*?(?:\*/|\Z)|<!\[CDATA\[|\]\]>)"
     rb"|(?P<string>\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?)"
@@ -110,11 +113,12 @@ def _is_call_with_string(tokens: list[Token], at: int) -> bool:
 def _renamed(tokens: list[Token]) -> Iterator[Token]:
     """With names that are declared replaced, from their declaration on."""
     numbers = count()
-    names: dict[bytes, bytes] = {}
+    scopes, around = _scopes(tokens)
+    names: list[dict[bytes, bytes]] = [{} for _ in around]
     declared: dict[int, bytes] = {}
     for at in _declarations(tokens):
         name = b"n%03d" % next(numbers)
-        names[tokens[at][1]] = name
+        names[scopes[at]][tokens[at][1]] = name
         declared[at] = name
     functions = {tokens[at][1] for at in declared if at and tokens[at - 1] == ("word", b"function")}
     before: Token = ("", b"")
@@ -124,9 +128,37 @@ def _renamed(tokens: list[Token]) -> Iterator[Token]:
             if at in declared and text in functions:
                 token = kind, declared[at]
             elif text not in functions:
-                token = kind, names.get(text, text)
+                scope = scopes[at]
+                while scope and text not in names[scope]:
+                    scope = around[scope]
+                token = kind, names[scope].get(text, text)
         yield token
         before = token
+
+
+def _scopes(tokens: list[Token]) -> tuple[list[int], list[int]]:
+    """The number of each token's scope, and that of the scope around each; 0 is the script.
+
+    A function's begins with its parameters.
+    """
+    scopes, around = [], [0]
+    scope, depth, is_next = 0, 0, False
+    ends: list[int] = []
+    for token in tokens:
+        if token == ("other", b"(") and is_next and len(ends) < _SCOPES_DEPTH_MAX:
+            around.append(scope)
+            ends.append(depth)
+            scope = len(around) - 1
+        is_next = token == ("word", b"function") or (is_next and token[0] == "word")
+        scopes.append(scope)
+        if token == ("other", b"{"):
+            depth += 1
+        elif token == ("other", b"}"):
+            depth -= 1
+            if ends and depth <= ends[-1]:
+                ends.pop()
+                scope = around[scope]
+    return scopes, around
 
 
 def _declarations(tokens: list[Token]) -> Iterator[int]:
@@ -134,7 +166,7 @@ def _declarations(tokens: list[Token]) -> Iterator[int]:
     at = 0
     while at < len(tokens):
         if tokens[at] == ("word", b"var"):
-            depth = 0
+            depth = brackets = 0
             at += 1
             expected = True
             while at < len(tokens) and not (depth <= 0 and tokens[at][1] in (b";", b"in", b"of")):
@@ -146,9 +178,10 @@ def _declarations(tokens: list[Token]) -> Iterator[int]:
                     yield at
                 elif kind == "other":
                     depth += (text in b"([{") - (text in b")]}")
+                    brackets += (text in b"[{") - (text in b"]}")
                     if depth < 0:
                         break
-                expected = kind == "other" and text == b"," and depth == 0
+                expected = kind == "other" and text == b"," and brackets == 0
                 at += 1
         elif tokens[at] == ("word", b"function"):
             at += 1
@@ -172,7 +205,7 @@ def _spaced(tokens: Iterator[Token]) -> Iterator[bytes]:
         if kind in ("word", "number"):
             if before in ("word", "number"):
                 yield b" "
-            yield text
+            yield text if kind == "word" or b"." in text else text.lstrip(b"0") or b"0"
         elif kind == "string":
             if before == "word":
                 yield b" "
