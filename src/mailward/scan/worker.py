@@ -97,7 +97,6 @@ class Worker:
         self._loaded, old = fresh, self._loaded
         if old is not None:
             old.close()
-            gc.unfreeze()  # what the old set kept is garbage, if it is in cycles
         return {}
 
     def _prepare(self, sources: list[list[str]], into: Path) -> frames.Header:
