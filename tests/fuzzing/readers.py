@@ -79,6 +79,7 @@ from mailward.scan.documents import (
     rtf,
     tnef,
     vba,
+    vba_pcode,
     web,
     wide_text,
 )
@@ -361,6 +362,12 @@ def _files_in_text(data: bytes) -> None:
         pass
 
 
+def _p_code(data: bytes) -> None:
+    vba_pcode.says_more(b"\xfe\xca\1\0" + data, data[-200:])
+    for _ in vba_pcode.names(data):
+        pass
+
+
 def _passwords(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     list(Passwords(lambda: [Said(plain_text(text))]).candidates())
@@ -566,5 +573,6 @@ PARSERS: dict[str, Parser] = {
     "rtf": _reader(rtf.read, b"{\\rtf"),
     "tnef": _reader(tnef.read, b"\x78\x9f\x3e\x22"),
     "vba": _within(lambda data, budget: vba.decompress(b"\1" + data, budget)),
+    "vba-p-code": _p_code,
     "web": _reader(web.read),
 }

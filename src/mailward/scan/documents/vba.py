@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
 from mailward.scan.contents import Ambiguous, Contents, Piece, Shut
-from mailward.scan.documents import vba_text
+from mailward.scan.documents import vba_pcode, vba_text
 from mailward.scan.documents.compound_file import CompoundFile, Stream
 from mailward.scan.part import Role
 from mailward.scan.verdict import Doubt, Reason
@@ -51,7 +51,7 @@ def _project(
     listed = decompress(file.read(directory, budget.room()), budget) or b""
     told = vba_text.directory(listed)
     modules: list[_Module] = []
-    compiled_names = set[bytes]()
+    compiled_names, listed_names = set[bytes](), list[bytes]()
     for stream in inside:
         name = stream.name
         if name.lower() in ("dir", "__srp_0", "__srp_1", "__srp_2", "__srp_3"):
@@ -59,11 +59,19 @@ def _project(
         data = file.read(stream, budget.room())
         if name.lower() == "_vba_project":
             compiled_names |= _names(data)
+            listed_names += vba_pcode.names(data)
             continue
         module = _module(name, data, told.offsets.get(name.lower()), budget)
         if module is not None:
             modules.append(module)
+    says_more = False
     for module in modules:
+        budget.check_time()
+        more = vba_pcode.says_more(module.compiled, module.source or b"")
+        if more and module.source:
+            why = f"compiled code of module {module.name[:40]} has a text that its source has not"
+            yield Ambiguous(Doubt.MACRO, why)
+        says_more |= more
         if module.source:
             yield Piece(module.source, Role.MEMBER, f"{module.name}.vba", label="macro")
         elif len(module.compiled) > _COMPILED_MIN_BYTES:
@@ -76,9 +84,20 @@ def _project(
         yield Piece(whole, Role.MEMBER, "project.vba", label="macros", is_sealed=True)
     said = b"\n".join(module.source or b"" for module in modules).lower()
     missing = sorted(name for name in compiled_names if name not in said)
+    if modules and (missing or says_more):
+        yield Piece(_compiled(listed_names, modules), Role.MEMBER, "project.txt", label="p-code")
     if missing and modules:
         named = b", ".join(missing[:5]).decode("ascii", "replace")
         yield Ambiguous(Doubt.MACRO, f"compiled macro code names what the source does not: {named}")
+
+
+def _compiled(names: list[bytes], modules: list[_Module]) -> bytes:
+    """What the compiled code says, as text."""
+    said = [b"' names of the project", *names]
+    for module in modules:
+        said.append(b"' module " + module.name.encode("utf-8", "replace"))
+        said += map(vba_pcode.told, vba_pcode.lines(module.compiled))
+    return b"\n".join(said)
 
 
 def _names(data: bytes) -> set[bytes]:
