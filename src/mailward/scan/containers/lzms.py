@@ -175,7 +175,7 @@ def unpack(packed: bytes, size: int, limit: int, budget: Budget) -> bytes:
         raise DamagedError("half a word")
     out = bytearray()
     _items(packed, out, size, min(size, limit), budget)
-    _calls(out, size)
+    _calls(out, size, budget)
     return bytes(out)
 
 
@@ -235,13 +235,17 @@ def _repeat_differences(
             out.append(out[-distance] + out[-span] - out[-distance - span] & 0xFF)
 
 
-def _calls(out: bytearray, size: int) -> None:
+def _calls(out: bytearray, size: int, budget: Budget) -> None:
     """Addresses in code were made absolute where two referred to the same one: undo it."""
     last_code = -_NEAR_BYTES - 1
     targets: dict[int, int] = {}
     end = min(len(out), size - _TAIL_BYTES)
     found = _X86.search(out, 1)
+    turns = 0
     while found is not None and found.start() < end:
+        turns += 1
+        if turns % _ITEMS_BETWEEN_LOOKS == 0:
+            budget.check_time()
         at, opcode = found.start(), out[found.start()]
         after = at + _JUMP_BYTES
         if opcode != _JUMP:
