@@ -464,6 +464,7 @@ PARSERS: dict[str, Parser] = {
     "apple-archive": _never_silent(0, apple_archive.read_archive, b"AA01"),
     "apple-blocks": _never_silent(16, apple_archive.read_blocks, b"pbze\0\0\0\0"),
     "apple-blocks-lz4": _never_silent(16, apple_archive.read_blocks, b"pbz4\0\0\0\0"),
+    "macbinary": _behind(b"\0\4name", applefile.read_macbinary, 128),
     "cms": _reader(cms.read),
     "ace": _reader(ace.read),
     "ace-1": _ace(1),

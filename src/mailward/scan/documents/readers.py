@@ -38,6 +38,7 @@ AT_START: tuple[tuple[bytes, str, Reader], ...] = (
 """Regular expressions without groups."""
 
 BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
+    (applefile.looks_like_macbinary, "Macintosh file (MacBinary)", applefile.read_macbinary),
     (hangul.looks_like_hwpml, "Hangul document in XML", hangul.read_hwpml),
     (pdf.looks_so, "PDF document", pdf.read),
     (office_xml.looks_so, "Office document in XML", office_xml.read),

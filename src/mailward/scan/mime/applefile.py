@@ -1,5 +1,6 @@
-"""AppleSingle and AppleDouble (RFC 1740): the forks of a Macintosh file, with its name."""
+"""AppleSingle and AppleDouble (RFC 1740), MacBinary: forks of a Macintosh file, with its name."""
 
+import binascii
 import struct
 
 from mailward.scan import encodings
@@ -14,6 +15,11 @@ _COUNT_AT, _ENTRIES_AT = 24, 26
 _ENTRY = struct.Struct(">LLL")
 _DATA_FORK, _RESOURCE_FORK, _REAL_NAME = 1, 2, 3
 _ENTRIES_MAX = 100
+_BINARY_BYTES, _BINARY_CRC_AT = 128, 124
+_BINARY = struct.Struct(">xB63s9xB7xBLL29xH2xH")
+"""Bytes of the name, name; two zeros; sizes of the forks; size of another header; checksum, which
+MacBinary II and III have."""
+_NAME_MAX_BYTES = 63
 
 
 def read(data: bytes, _name: str, budget: Budget) -> Contents:
@@ -39,3 +45,33 @@ def read(data: bytes, _name: str, budget: Budget) -> Contents:
     if not entries or len(entries) < count:
         why = f"a Macintosh file (AppleSingle): {len(entries)} of {count} entries can be read"
         yield Shut(Reason.MALFORMED, why)
+
+
+def looks_like_macbinary(data: bytes) -> bool:
+    """By the checksum of its header, and a name and forks that can be."""
+    if data[:1] != b"\0" or len(data) < _BINARY_BYTES:
+        return False
+    name_bytes, _, first, second, size, resource_bytes, _, crc = _BINARY.unpack_from(data)
+    can_be = 0 < name_bytes <= _NAME_MAX_BYTES and not first and not second
+    return (
+        can_be
+        and 0 < size + resource_bytes < 1 << 31
+        and crc == binascii.crc_hqx(data[:_BINARY_CRC_AT], 0)
+    )
+
+
+def read_macbinary(data: bytes, _name: str, budget: Budget) -> Contents:
+    """Raises only Spent."""
+    budget.check_time()
+    name_bytes, raw, _, _, size, resource_bytes, more_bytes, _ = _BINARY.unpack_from(data)
+    name = encodings.text(raw[:name_bytes])
+    at = _BINARY_BYTES + -(-more_bytes // _BINARY_BYTES) * _BINARY_BYTES
+    for fork, shown in ((size, name), (resource_bytes, f"{name}.rsrc")):
+        content = data[at : at + fork]
+        if content:
+            yield Piece(content, Role.MEMBER, shown)
+        if len(content) < fork:
+            yield Shut(
+                Reason.MALFORMED, "a Macintosh file (MacBinary): a fork ends behind it", shown
+            )
+        at += -(-fork // _BINARY_BYTES) * _BINARY_BYTES
