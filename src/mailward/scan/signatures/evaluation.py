@@ -38,6 +38,8 @@ _FLAGS = {
 }
 _FEW = 4
 """Literals of which a regular expression needs one: more take as long as it does."""
+_NEAR = 1024
+"""Bytes in which a literal may begin: so many are copied rather than all put in lower case."""
 _SHORT = 1000
 """Characters of a regular expression that is read once more for what it needs."""
 _SLOW = re.compile(r"(?:\(\??[a-zA-Z]*[:)]?|\^)*(?:\.|\[\^|\\[sSwWdDnrb])")
@@ -77,7 +79,8 @@ class BodyMatcher:
         plain = all(s.plain for s in first) and all(len(m.segments) == 1 for m in self._matchers)
         self._needles = tuple((segment.probe, segment.caseless) for segment in first)
         self._is_anywhere = plain and body.offset == ANYWHERE
-        self._is_at = plain and body.offset.base is Base.START and not body.offset.shift
+        is_near = body.offset.base is Base.START and body.offset.shift <= _NEAR
+        self._is_near = plain and is_near
 
     def places(self, subject: Subject, limit: int) -> list[int]:
         """The first ``limit`` places or more (``Matcher.places``)."""
@@ -96,13 +99,14 @@ class BodyMatcher:
                 if at >= 0:
                     return [at]
             return _NOWHERE
-        if self._is_at:
-            at = self._offset.number
-            there = (
-                (subject.lower if caseless else subject.data).startswith(needle, at)
-                for needle, caseless in self._needles
-            )
-            return [at] if any(there) else _NOWHERE
+        if self._is_near and (limit == 1 or not self._offset.shift):
+            low, shift = self._offset.number, self._offset.shift
+            for needle, caseless in self._needles:
+                there = subject.data[low : low + shift + len(needle)]
+                at = (there.lower() if caseless else there).find(needle)
+                if at >= 0:
+                    return [low + at]
+            return _NOWHERE
         if self._offset.base is Base.VERSION:
             return self._find_in_version(subject)
         window = subject.window(self._offset)
