@@ -5,8 +5,10 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.part import Part
 from mailward.scan.verdict import Reason, Unopened
@@ -43,6 +45,23 @@ def hwpml(content: bytes, packed: bytes = b"false") -> bytes:
     )
 
 
+def scrambled(plain: bytes) -> bytes:
+    """For distribution, with a seed that masks by one number for nine bytes, and so on."""
+    seed, key = 0x1234567, bytes(range(16))
+    record = bytearray(struct.pack("<L", seed) + b"r" * (seed & 0xF) + key).ljust(256, b"s")
+    state, masks = seed, b""
+    while len(masks) < 256:
+        state = (state * 214013 + 2531011) % 2**32
+        mask = state >> 16 & 0xFF
+        state = (state * 214013 + 2531011) % 2**32
+        masks += bytes([mask]) * ((state >> 16 & 0xF) + 1)
+    record[4:] = bytes(a ^ b for a, b in zip(record[4:], masks[4:], strict=False))
+    packed = deflated(plain)
+    packed += bytes(-len(packed) % 16)
+    cipher = Cipher(algorithms.AES(key), modes.ECB())
+    return struct.pack("<L", 256 << 20 | 28) + record + cipher.encryptor().update(packed)
+
+
 PACKED_5 = hwp5(
     {
         "DocInfo": deflated(b"information"),
@@ -53,6 +72,7 @@ PACKED_5 = hwp5(
 )
 DOCUMENTS = {
     "5": PACKED_5,
+    "5, for distribution": hwp5({"ViewText/Section0": scrambled(b"a text, " + EICAR)}, flags=5),
     "3": hwp3(b"a body, " + EICAR),
     "3, plain": hwp3(b"a body, " + EICAR, packed=False),
     "HWPML": hwpml(EICAR),
@@ -80,10 +100,9 @@ def test_files_that_are_not_packed_are_no_trouble(scan: Scan) -> None:
     "document",
     [
         hwp5({"BodyText/Section0": b"x" * 100}, flags=2),
-        hwp5({"ViewText/Section0": b"x" * 100}, flags=5),
         hwp3(b"body", password=7),
     ],
-    ids=["5", "5, for distribution", "3"],
+    ids=["5", "3"],
 )
 def test_encrypted_ones_are_told(scan: Scan, document: bytes) -> None:
     found = [one for one in scan(document) if isinstance(one, Unopened)]
@@ -94,15 +113,28 @@ def test_encrypted_ones_are_told(scan: Scan, document: bytes) -> None:
     "document",
     [
         hwp5({"BodyText/Section0": b"\xff" * 100}),
+        hwp5({"ViewText/Section0": b"\xff" * 100}, flags=5),
+        hwp5({"ViewText/Section0": scrambled(EICAR)[:270]}, flags=5),
         hwp3(b"body" * 100)[:-10],
         hwp3(b"")[:500],
         hwpml(b"\xff" * 100, b"true"),
     ],
-    ids=["5", "3, cut", "3, cut early", "HWPML"],
+    ids=["5", "5, for distribution", "5, cut", "3, cut", "3, cut early", "HWPML"],
 )
 def test_damaged_ones_are_told(scan: Scan, document: bytes) -> None:
     found = [one for one in scan(document) if isinstance(one, Unopened)]
     assert Reason.MALFORMED in [one.reason for one in found]
+
+
+@pytest.mark.shared
+def test_a_real_document_for_distribution(files: Files, shared: Path) -> None:
+    [path] = shared.glob("clean/**/test-documents/testHWP-v5-dist.hwp")
+    found = files(path.read_bytes())
+    [text] = [content for name, content in found.items() if "ViewText/Section0 unpacked" in name]
+    assert len(text) == 4959
+    assert any(
+        "function OnDocument" in one.decode("utf-16-le", "replace") for one in found.values()
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)

@@ -10,6 +10,8 @@ import binascii
 import re
 import struct
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from mailward.scan.budget import Budget
 from mailward.scan.containers.inflate import deflate, inflate
 from mailward.scan.contents import Contents, Piece, Shut
@@ -24,7 +26,9 @@ _HEADER_NAME, _SIGNATURE = "fileheader", b"HWP Document File"
 _FLAGS_AT = 36
 _PACKED, _ENCRYPTED, _DISTRIBUTED = 1, 2, 4
 _PACKED_STORAGES = ("bodytext", "bindata", "scripts", "docoptions", "viewtext")
-_ALWAYS_PACKED = ("bodytext", "scripts")
+_ALWAYS_PACKED = ("bodytext", "scripts", "viewtext")
+_KEY_RECORD, _KEY_RECORD_BYTES = 28, 256
+"""In front of what is scrambled: a seed, and the key among bytes masked by C's ``rand``."""
 _PASSWORD_3, _PACKED_3, _INFO_BYTES_3 = 30 + 96, 30 + 124, 30 + 126
 _BODY_3 = 30 + 128 + 1008
 """And the block of information, whose size is told in front."""
@@ -47,16 +51,41 @@ def read_streams(file: CompoundFile, streams: list[Stream], budget: Budget) -> C
         storage = stream.storage[0].lower() if stream.storage else stream.name.lower()
         if storage not in _PACKED_STORAGES and storage != "docinfo":
             continue
-        if storage == "viewtext" and flags & _DISTRIBUTED:
-            yield Shut(Reason.ENCRYPTED, "Hangul document for distribution: its text is scrambled")
-            continue
-        done = inflate(deflate, memoryview(file.read(stream, budget.room())), budget)
+        content = file.read(stream, budget.room())
+        if flags & _DISTRIBUTED:
+            content = _unscrambled(content)
+        done = inflate(deflate, memoryview(content), budget)
         label = f"{'/'.join(stream.path)} unpacked"
         if done.data:
             yield Piece(done.data, Role.MEMBER, stream.name, label=label)
         must = flags & _PACKED and storage in _ALWAYS_PACKED
         if done.shut is not None and (must or done.shut.reason is not Reason.MALFORMED):
             yield Shut(done.shut.reason, done.shut.detail, stream.name, label)
+
+
+def _unscrambled(content: bytes) -> bytes:
+    """What a document for distribution hides, with the key beside it; anything else as it is."""
+    head = int.from_bytes(content[:4], "little")
+    body_at = 4 + _KEY_RECORD_BYTES
+    if head & 0x3FF != _KEY_RECORD or head >> 20 != _KEY_RECORD_BYTES or len(content) < body_at:
+        return content
+    record = bytearray(content[4:body_at])
+    seed = state = int.from_bytes(record[:4], "little")
+    left = mask = 0
+    for at in range(_KEY_RECORD_BYTES):
+        if not left:
+            state = (state * 214013 + 2531011) & 0xFFFFFFFF
+            mask = state >> 16 & 0xFF
+            state = (state * 214013 + 2531011) & 0xFFFFFFFF
+            left = (state >> 16 & 0xF) + 1
+        left -= 1
+        if at >= 4:
+            record[at] ^= mask
+    key_at = 4 + (seed & 0xF)
+    cipher = Cipher(algorithms.AES(bytes(record[key_at : key_at + 16])), modes.ECB())  # noqa: S305
+    return cipher.decryptor().update(
+        content[body_at : len(content) - (len(content) - body_at) % 16]
+    )
 
 
 def read_3(data: bytes, _name: str, budget: Budget) -> Contents:
