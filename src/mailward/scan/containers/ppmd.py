@@ -6,7 +6,7 @@ domain), after D. Shkarin.
 """
 
 import mmap
-from itertools import accumulate
+from typing import Literal
 
 from mailward.scan.containers.bits import DamagedError
 from mailward.scan.containers.ppmd_memory import Memory
@@ -35,12 +35,17 @@ def _by_unmasked() -> bytes:
     return bytes(found)
 
 
+_BYTES = tuple(bytes([value]) for value in range(256))
 _BY_UNMASKED = _by_unmasked()
 
 
-def _cells(count: int, width: int) -> memoryview:
+def _cells(count: int, width: int) -> mmap.mmap:
     """Zeros that take no memory until they are used."""
-    return memoryview(mmap.mmap(-1, count * width))
+    return mmap.mmap(-1, count * width)
+
+
+def _numbers(count: int, width: int, kind: Literal["H", "I", "i"]) -> "memoryview[int]":
+    return memoryview(_cells(count, width)).cast(kind)
 
 
 class Model:
@@ -50,9 +55,9 @@ class Model:
         self._memory = Memory(size_bytes)
         units = self._memory.top + 1
         self._symbols, self._frequencies = _cells(2 * units, 1), _cells(2 * units, 1)
-        self._successors = _cells(2 * units, 4).cast("i")
-        self._counts, self._sums = _cells(units, 2).cast("H"), _cells(units, 2).cast("H")
-        self._states, self._suffixes = _cells(units, 4).cast("I"), _cells(units, 4).cast("I")
+        self._successors = _numbers(2 * units, 4, "i")
+        self._counts, self._sums = _numbers(units, 2, "H"), _numbers(units, 2, "H")
+        self._states, self._suffixes = _numbers(units, 4, "I"), _numbers(units, 4, "I")
         self._order = order
         self._initial_run = -min(order, 12) - 1
         self._restart()
@@ -210,9 +215,8 @@ class Model:
                     count = counts[context]
                 first = states[context]
                 names = symbols[first : first + count]
-                open_ = [first + n for n, name in enumerate(names) if name not in masked]
-                heights = list(accumulate([freqs[state] for state in open_]))
-                high = heights[-1]
+                values = freqs[first : first + count]
+                high = sum(values) - sum([values[names.index(one)] for one in masked])
                 if count != 256:
                     left = count - hidden
                     see = (
@@ -240,9 +244,12 @@ class Model:
                         self._see_sums[see] = self._see_sums[see] + scale & 0xFFFF
                     masked.update(names)
                     continue
-                for found, high in zip(open_, heights, strict=True):  # noqa: B007
-                    if high > target:
-                        break
+                high = 0
+                for found, name in enumerate(names, first):
+                    if name not in masked:
+                        high += values[found - first]
+                        if high > target:
+                            break
                 freq = freqs[found]
                 low = low + span * (high - freq) & _ALL
                 span *= freq
@@ -403,8 +410,9 @@ class Model:
                 place = 2 * memory.take(units + 1)
                 if not place:
                     return False
-                for cells in (symbols, freqs, successors):
-                    cells[place : place + count] = cells[first : first + count]
+                symbols[place : place + count] = symbols[first : first + count]
+                freqs[place : place + count] = freqs[first : first + count]
+                successors[place : place + count] = successors[first : first + count]
                 memory.give(first // 2, units)
                 self._states[context] = first = place
             total = self._sums[context]
@@ -463,11 +471,8 @@ class Model:
 
     def _state(self, context: int, symbol: int) -> int:
         """Of a symbol that is in a context."""
-        state = self._states[context]
-        symbols = self._symbols
-        while symbols[state] != symbol:
-            state += 1
-        return state
+        first = self._states[context]
+        return self._symbols.find(_BYTES[symbol], first, first + self._counts[context])
 
     def _swap(self, state: int) -> None:
         """With the one in front of it."""
