@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from mailward.scan.budget import Budget
-from mailward.scan.containers import bare_bzip2
+from mailward.scan.containers import alzip_crypt, bare_bzip2
 from mailward.scan.containers.inflate import Decompressor, Inflated, deflate, inflate, lzma_raw
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Piece, Shut, Unlocked
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
@@ -23,7 +24,8 @@ EGG_STARTS = rb"EGGA"
 _ALZ_HEADER_BYTES = 8
 _ALZ_FILE, _ALZ_LIST, _ALZ_END = b"BLZ\x01", b"CLZ\x01", b"CLZ\x02"
 _ALZ_HEAD = struct.Struct("<4sHBLBx")
-_ALZ_ENCRYPTED = 1
+_ALZ_ENCRYPTED, _ALZ_CHECKED_BY_TIME = 1, 8
+_ALZ_LOCK_BYTES = 12
 _ALZ_FOLDER = 0x10
 _SIZE_BYTES = (1, 2, 4, 8)
 
@@ -54,7 +56,7 @@ def read_alz(data: bytes, _called: str, budget: Budget) -> Contents:
         try:
             if mark != _ALZ_FILE:
                 raise struct.error
-            _, name_bytes, attributes, _, descriptor = _ALZ_HEAD.unpack_from(data, at)
+            _, name_bytes, attributes, time, descriptor = _ALZ_HEAD.unpack_from(data, at)
             at += _ALZ_HEAD.size
             method = checksum = packed_bytes = plain_bytes = 0
             width = descriptor >> 4
@@ -72,8 +74,12 @@ def read_alz(data: bytes, _called: str, budget: Budget) -> Contents:
         name = data[at : at + name_bytes].decode("cp949", "replace").replace("\\", "/")
         at += name_bytes
         if descriptor & _ALZ_ENCRYPTED:
-            at += 12 + packed_bytes
-            yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
+            check = (time >> 8 if descriptor & _ALZ_CHECKED_BY_TIME else checksum >> 24) & 0xFF
+            lock = alzip_crypt.alz_lock(data[at : at + _ALZ_LOCK_BYTES], check)
+            at += _ALZ_LOCK_BYTES
+            packed = memoryview(data)[at : at + packed_bytes]
+            at += packed_bytes
+            yield from _alz_locked(lock, packed, method, name, checksum, budget)
             continue
         packed = memoryview(data)[at : at + packed_bytes]
         at += packed_bytes
@@ -83,6 +89,27 @@ def read_alz(data: bytes, _called: str, budget: Budget) -> Contents:
         done = _alz_unpacked(packed, method, budget)
         yield from _checked(done, name, plain_bytes, checksum, len(packed) < packed_bytes)
     yield Shut(Reason.LIMIT, f"ALZ archive: more than {_RECORDS_MAX} files")
+
+
+def _alz_locked(
+    lock: alzip_crypt.Lock,
+    packed: memoryview,
+    method: int,
+    name: str,
+    checksum: int,
+    budget: Budget,
+) -> Contents:
+    for password, plain in alzip_crypt.opened(lock, (packed,), budget):
+        done = _alz_unpacked(plain, method, budget)
+        over = done.shut is not None and done.shut.reason is Reason.LIMIT
+        if over or zlib.crc32(done.data) == checksum:
+            budget.passwords.worked(password)
+            yield Unlocked(name)
+            yield Piece(done.data, Role.MEMBER, name)
+            if done.shut is not None:
+                yield Shut(done.shut.reason, done.shut.detail, name)
+            return
+    yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
 
 
 def _alz_unpacked(packed: memoryview, method: int, budget: Budget) -> Inflated:
@@ -116,11 +143,22 @@ def _checked(done: Inflated, name: str, size: int, checksum: int | None, cut: bo
         yield Shut(shut.reason, shut.detail, name)
 
 
+class _Block(NamedTuple):
+    method: int
+    hint: int
+    plain_bytes: int
+    packed_bytes: int
+    checksum: int
+
+
 @dataclass(slots=True)
 class _EggFile:
     name: str = ""
     size: int = 0
     is_encrypted: bool = False
+    lock: alzip_crypt.Lock | None = None
+    blocks: list[tuple[memoryview, _Block]] = field(default_factory=list)
+    """Of an encrypted one, which is opened when all are there."""
     data: bytearray = field(default_factory=bytearray)
     shut: Shut | None = None
 
@@ -138,7 +176,7 @@ def read_egg(data: bytes, _called: str, budget: Budget) -> Contents:
         at += 4
         ended = kind == _END
         if kind == _FILE and at + 12 <= len(data):
-            yield from _egg_file(file)
+            yield from _egg_file(file, len(data), budget)
             file = _EggFile(size=int.from_bytes(data[at + 4 : at + 12], "little"))
             at += 12
         elif kind == _BLOCK and file is not None and at + _BLOCK_HEAD.size + 4 <= len(data):
@@ -153,6 +191,7 @@ def read_egg(data: bytes, _called: str, budget: Budget) -> Contents:
                 file.name = _egg_name(body, flags)
             elif kind == _ENCRYPTED and file is not None:
                 file.is_encrypted = True
+                file.lock = alzip_crypt.egg_lock(body)
             elif kind == _ALL_ENCRYPTED:
                 yield Shut(Reason.ENCRYPTED, "encrypted EGG archive, names included")
                 return
@@ -162,7 +201,7 @@ def read_egg(data: bytes, _called: str, budget: Budget) -> Contents:
                 solid = True
         elif kind != _END:
             break
-    yield from _egg_file(file)
+    yield from _egg_file(file, len(data), budget)
     if not ended or at < len(data) or file is None:
         yield Shut(Reason.MALFORMED, f"EGG archive: a record is damaged, or {_CUT}")
 
@@ -177,34 +216,44 @@ def _egg_name(body: bytes, flags: int) -> str:
 
 def _egg_block(data: bytes, at: int, file: _EggFile, budget: Budget, *, solid: bool) -> int:
     """Unpack it behind what the file has already; where it ends."""
-    method, _, plain_bytes, packed_bytes, checksum = _BLOCK_HEAD.unpack_from(data, at)
+    block = _Block(*_BLOCK_HEAD.unpack_from(data, at))
     end: int = at + _BLOCK_HEAD.size
     # Behind the header there may be extra fields, then the mark of its end.
     start = data.find(_END.to_bytes(4, "little"), end) + 4
     if start < 4:
         file.shut = file.shut or Shut(Reason.MALFORMED, _CUT)
         return len(data)
-    packed = memoryview(data)[start : start + packed_bytes]
-    end = start + int(packed_bytes)
-    if file.is_encrypted or file.shut is not None:
+    packed = memoryview(data)[start : start + block.packed_bytes]
+    end = start + block.packed_bytes
+    if file.is_encrypted:
+        file.blocks.append((packed, block))
         return end
-    if solid and method != _EGG_STORED:
+    if file.shut is not None:
+        return end
+    if solid and block.method != _EGG_STORED:
         why = "solid EGG archive: this release cannot open it"
         file.shut = Shut(Reason.UNSUPPORTED, why)
         return end
-    done = _egg_unpacked(packed, method, budget)
+    _egg_add(file, packed, block, len(data), budget)
+    return end
+
+
+def _egg_add(
+    file: _EggFile, packed: memoryview, block: _Block, archive_bytes: int, budget: Budget
+) -> None:
+    done = _egg_unpacked(packed, block.method, budget)
     file.shut = done.shut
-    if file.shut is None and (len(packed) < packed_bytes or len(done.data) < plain_bytes):
+    short = len(packed) < block.packed_bytes or len(done.data) < block.plain_bytes
+    if file.shut is None and short:
         file.shut = Shut(Reason.MALFORMED, _CUT)
-    if file.shut is None and zlib.crc32(done.data) != checksum:
+    if file.shut is None and zlib.crc32(done.data) != block.checksum:
         file.shut = Shut(Reason.MALFORMED, "a checksum is wrong")
     room = budget.room()
     file.data += done.data[: room + 1 - len(file.data)]
     if len(file.data) > room:
         file.shut = budget.over_room(room)
-    elif file.shut is None and budget.is_bomb(len(file.data), len(data)):
+    elif file.shut is None and budget.is_bomb(len(file.data), archive_bytes):
         file.shut = budget.bomb()
-    return end
 
 
 def _egg_unpacked(packed: memoryview, method: int, budget: Budget) -> Inflated:
@@ -228,12 +277,34 @@ def _egg_unpacked(packed: memoryview, method: int, budget: Budget) -> Inflated:
     return done
 
 
-def _egg_file(file: _EggFile | None) -> Contents:
+def _egg_opened(file: _EggFile, archive_bytes: int, budget: Budget) -> _EggFile | None:
+    """The file with the first password that fits; None if there is none."""
+    if file.lock is None or not file.blocks:
+        return None
+    pieces = [packed for packed, _ in file.blocks]
+    for password, plain in alzip_crypt.opened(file.lock, pieces, budget):
+        whole = _EggFile(file.name, file.size)
+        at = 0
+        for packed, block in file.blocks:
+            if whole.shut is None:
+                _egg_add(whole, plain[at : at + len(packed)], block, archive_bytes, budget)
+            at += len(packed)
+        if whole.shut is None or whole.shut.reason is not Reason.MALFORMED:
+            budget.passwords.worked(password)
+            return whole
+    return None
+
+
+def _egg_file(file: _EggFile | None, archive_bytes: int, budget: Budget) -> Contents:
     if file is None:
         return
     if file.is_encrypted:
-        yield Shut(Reason.ENCRYPTED, "encrypted archive member", file.name)
-        return
+        whole = _egg_opened(file, archive_bytes, budget)
+        if whole is None:
+            yield Shut(Reason.ENCRYPTED, "encrypted archive member", file.name)
+            return
+        yield Unlocked(file.name)
+        file = whole
     if file.name or file.data or file.shut is not None:
         shut = file.shut
         if shut is None and len(file.data) < file.size:
