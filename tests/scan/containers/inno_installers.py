@@ -11,6 +11,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
+from cryptography.hazmat.primitives.ciphers import Cipher
+
 _SUBBLOCK = 4096
 
 
@@ -157,9 +160,18 @@ def _program(table: bytes) -> bytes:
     return head.ljust(start, b"\0") + rsrc
 
 
+def locked(packed: bytes, password: str, version: Version) -> bytes:
+    salt = bytes(range(8))
+    made = hashlib.new("md5" if version is V5_2 else "sha1", salt)
+    made.update(password.encode("utf-16-le" if version.wide else "cp1252"))
+    stream = Cipher(ARC4(made.digest()), mode=None).encryptor()
+    stream.update(bytes(1000))
+    return salt + stream.update(packed)
+
+
 def inno(
     files: Mapping[str, bytes], version: Version = V6_0, *, method: str = "lzma2",
-    solid: bool = True, calls: bool = False, encrypted: bool = False, elsewhere: bool = False,
+    solid: bool = True, calls: bool = False, password: str = "", elsewhere: bool = False,
 ) -> bytes:  # fmt: skip
     """``solid``: all files in one chunk."""
     plain: list[bytes] = list(files.values())
@@ -169,7 +181,7 @@ def inno(
     chunks, entries = b"", b""
     front = "<LLLQQQ" if version.offset_bytes == 4 else "<LLQQQQ"
     slim = version.digest == "sha256"
-    flags = calls << (2 if slim else 4) | encrypted << (3 if slim else 6)
+    flags = calls << (2 if slim else 4) | bool(password) << (3 if slim else 6)
     flags |= (method != "stored") << (4 if slim else 7)
     contents = iter(files.values())
     for group in groups:
@@ -182,7 +194,7 @@ def inno(
             )
             entries += digest + bytes(16) + flags.to_bytes(version.flag_bytes, "little")
             at += len(data)
-        chunks += b"zlb\x1a" + packed
+        chunks += b"zlb\x1a" + (locked(packed, password, version) if password else packed)
     numbers = {"stored": 0, "zlib": 1, "bzip2": 2, "lzma1": 3, "lzma2": 4}
     mark = f"Inno Setup Setup Data ({version.name})".encode().ljust(64, b"\0")
     if version.encryption:

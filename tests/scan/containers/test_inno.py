@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import inno as inno_setup
 from mailward.scan.containers.inno_streams import undo_calls
-from mailward.scan.contents import Found, Piece, Shut
+from mailward.scan.contents import Found, Piece, Shut, Unlocked
+from mailward.scan.passwords import Passwords, Said
 from mailward.scan.verdict import Reason
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
@@ -24,6 +26,7 @@ CODE = b"MZ" + b"\xe8\1\0\0\0abc\xe9\xf0\xff\xff\xff\xe8\xe8\0\0\xff\x7f" * 40
 FILES = {"a.com": EICAR, "program.exe": CODE, "readme.txt": b"words " * 50}
 WITH_INNOEXTRACT = ["5.2", "5.5", "6.0"]
 """Versions that release 1.9 reads."""
+WITH_ARC4 = ["5.2", "5.5", "6.0"]
 
 
 def files(found: list[Found]) -> dict[str, bytes]:
@@ -74,10 +77,61 @@ def test_bombs_are_stopped(unpack: Unpack) -> None:
 
 
 def test_encrypted_files_are_named(unpack: Unpack) -> None:
-    found = unpack(inno(FILES, encrypted=True))
+    found = unpack(inno(FILES, password="Xq7!z"))
     assert [(one.name, one.reason) for one in shut(found)] == [
         (name, Reason.ENCRYPTED) for name in FILES
     ]
+
+
+def unlock(data: bytes, named: str) -> list[Found]:
+    budget = Budget(ScanSettings())
+    budget.passwords = Passwords(lambda: [Said(f"password: {named}\n")])
+    return list(inno_setup.read(data, budget))
+
+
+@pytest.mark.parametrize("method", PACKERS)
+@pytest.mark.parametrize("version", WITH_ARC4)
+def test_a_password_in_the_text_opens_the_files(version: str, method: str) -> None:
+    for solid in (True, False):
+        data = inno(
+            FILES, VERSIONS[version], method=method, solid=solid, calls=True, password="P\xe4ss 7"
+        )
+        found = unlock(data, "P\xe4ss 7")
+        assert files(found) == FILES
+        assert [one.name for one in found if isinstance(one, Unlocked)] == list(FILES)
+        assert not shut(found)
+        found = unlock(data, "another")
+        assert {one.reason for one in shut(found)} == {Reason.ENCRYPTED}
+        assert not files(found)
+
+
+def test_files_encrypted_by_a_later_cipher_stay_shut() -> None:
+    found = unlock(inno(FILES, VERSIONS["6.4"], password="Xq7!z"), "Xq7!z")
+    assert {one.reason for one in shut(found)} == {Reason.ENCRYPTED}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("version", WITH_INNOEXTRACT)
+def test_innoextract_opens_what_these_tests_encrypt(tmp_path: Path, version: str) -> None:
+    if shutil.which("innoextract") is None:
+        pytest.skip("needs innoextract, which is not installed")
+    data = inno(FILES, VERSIONS[version], method="lzma1", calls=True, password="Xq7!z")
+    (tmp_path / "setup.exe").write_bytes(data)
+    command = ["innoextract", "-m", "-e", "-d", str(tmp_path), "-P", "Xq7!z"]
+    command.append(str(tmp_path / "setup.exe"))
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {name: (tmp_path / "app" / name).read_bytes() for name in FILES} == FILES
+
+
+def test_damage_to_encrypted_files_is_survived() -> None:
+    whole = inno({"a.com": EICAR}, password="Xq7!z")
+    numbers = random.Random(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[numbers.randrange(0x400, len(whole))] = numbers.randrange(256)
+        unlock(bytes(damaged), "Xq7!z")
+        unlock(whole[: numbers.randrange(0x400, len(whole))], "Xq7!z")
 
 
 def test_files_in_other_files_are_said(unpack: Unpack) -> None:

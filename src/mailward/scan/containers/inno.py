@@ -14,9 +14,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from mailward.scan.budget import Budget
+from mailward.scan.containers import inno_crypt
 from mailward.scan.containers.inflate import Inflated
 from mailward.scan.containers.inno_streams import read_block, undo_calls, unpack_chunk
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Piece, Shut, Unlocked
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
@@ -34,6 +35,8 @@ _OFFSETS_LONG = struct.Struct("<12sLQQLLQQ4xL")
 _OFFSETS_BEFORE = struct.Struct("<12s6L")
 _ENCRYPTION = struct.Struct("<LB48x")
 _ENCRYPTION_FULL = 2
+_OTHER_CIPHER = (6, 4, 0)
+"""XChaCha20 since then, with a key derived from what the header has."""
 _CHUNK = b"zlb\x1a"
 _ENTRY_FRONT = {4: struct.Struct("<LLLQQQ"), 8: struct.Struct("<LLQQQQ")}
 _TIMES_BYTES = 16
@@ -247,19 +250,46 @@ def _files(
         yield Shut(Reason.UNSUPPORTED, why)
     for (chunk, packed_bytes, compressed, encrypted), together in chunks.items():
         start = installer.chunks + chunk + len(_CHUNK)
+        packed = memoryview(data)[start : start + packed_bytes]
         if encrypted:
+            locked = memoryview(data)[start : start + inno_crypt.SALT_BYTES + packed_bytes]
+            opened = _opened(locked, together[0], installer, budget)
             for entry in together:
                 name = names.get(entry.number, "")
+                if opened is not None:
+                    yield Unlocked(name, _label(entry))
+                    continue
                 yield Shut(Reason.ENCRYPTED, "encrypted file of an installer", name, _label(entry))
-            continue
-        packed = memoryview(data)[start : start + packed_bytes]
-        done = unpack_chunk(packed, compressed, budget)
+            if opened is None:
+                continue
+            done = opened
+        else:
+            done = unpack_chunk(packed, compressed, budget)
         shut = done.shut
         if shut is None and len(packed) < packed_bytes:
             shut = Shut(Reason.MALFORMED, "truncated: the installer ends too early")
         for entry in together:
             budget.check_time()
             yield from _file(entry, names.get(entry.number, ""), done.data, shut, installer, budget)
+
+
+def _opened(
+    locked: memoryview, first: _Entry, installer: Installer, budget: Budget
+) -> Inflated | None:
+    """A chunk with the first password that makes its first file what it should be."""
+    if installer.version >= _OTHER_CIPHER:
+        return None
+    for password, plain in inno_crypt.opened(locked, budget, wide=installer.wide):
+        done = unpack_chunk(memoryview(plain), first.compressed, budget)
+        content = done.data[first.at : first.at + first.size]
+        if first.calls:
+            content = undo_calls(content, installer.version, budget)
+        digest = hashlib.new(_DIGESTS[len(first.digest)], content, usedforsecurity=False).digest()
+        over = done.shut is not None and done.shut.reason is Reason.LIMIT
+        if over or digest == first.digest:
+            budget.passwords.worked(password)
+            return done
+    return None
 
 
 def _label(entry: _Entry) -> str:
