@@ -1,9 +1,12 @@
 """When a proof is good enough. S3: one bad signature condemns nothing, one in a hundred does."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from mailward.definitions.model import EngineTrial, RefusedSignature
-from mailward.scan.proof import Proof
+from mailward.scan.proof import Proof, run_child
 
 
 def _proof(
@@ -44,3 +47,16 @@ def test_a_probe_that_is_not_found_condemns_a_set_and_is_named() -> None:
 def test_a_hit_in_known_good_mail_condemns_a_set_and_is_named() -> None:
     problems = _proof(false_positives=("Rule in newsletter",)).problems()
     assert problems == ("false positive: Rule in newsletter",)
+
+
+def test_a_trial_stands_back_for_whoever_scans_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "how_nice.py").write_text(
+        "import json, os, sys\n"
+        "from mailward.scan.proof import read_job\n"
+        "read_job()\n"
+        "json.dump({'nice': os.nice(0)}, sys.stdout)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_child("how_nice", {}, 60)["nice"] == min(os.nice(0) + 10, 19)

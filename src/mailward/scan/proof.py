@@ -50,6 +50,9 @@ _FILE_FACTOR = 8
 """To the set: prepared files may be larger than the shards they are made of."""
 _ANSWER_MAX_BYTES = 64 * 1024 * 1024
 _PROBE_TIMEOUT_S = 20.0
+_NICE = 10
+"""A tenth of a processor that mail keeps busy: 11 s of preparing then take two minutes of the ten
+that a trial has. At 19 it would be a sixtieth, and a busy server would get no definitions."""
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT})
 """Errors that are the computer's and not the set's: no room, a broken disk, a file taken away."""
@@ -207,7 +210,17 @@ def read_job() -> dict[str, Any]:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != job["parent"]:
         sys.exit("nobody waits for this trial any more")
+    _step_back()
     return job
+
+
+def _step_back() -> None:
+    """Leave the processor to whoever scans mail; what nobody wants is still ours."""
+    os.nice(_NICE)
+    # A session of its own may be a group of its own for the scheduler, which then shares among
+    # groups first, and looks at this number instead (sched(7), autogroup).
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def limit(memory_bytes: int, timeout_s: float, file_bytes: int) -> None:
