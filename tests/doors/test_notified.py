@@ -46,17 +46,18 @@ def quarantine(tmp_path: Path) -> Quarantine:
     return Quarantine(tmp_path / "quarantine", QuarantineSettings())
 
 
-def tells(hop: FakeHop, events: list[Event]) -> Notifier:
+def tells(hop: FakeHop, events: list[Event], folder: Path) -> Notifier:
     smtp = SmtpSettings(next_hop=hop.address)
-    return Notifier(NotifySettings(), "m@example.net", partial(releasing.send, smtp), events.append)
+    send = partial(releasing.send, smtp)
+    return Notifier(NotifySettings(), "m@example.net", send, events.append, folder)
 
 
 async def test_the_gateway_tells_recipients_what_is_held(
-    hop: FakeHop, quarantine: Quarantine
+    hop: FakeHop, quarantine: Quarantine, tmp_path: Path
 ) -> None:
     events: list[Event] = []
     smtp = SmtpSettings(listen="127.0.0.1:0", next_hop=hop.address)
-    async with tells(hop, events) as notify:
+    async with tells(hop, events, tmp_path) as notify:
         gateway = Gateway(smtp, POLICY, PartScanner(), quarantine, notify=notify)
         await gateway.start()
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=gateway.port) as client:
@@ -77,7 +78,7 @@ async def test_a_milter_tells_them_too(
     hop: FakeHop, quarantine: Quarantine, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "milter.sock")
-    async with tells(hop, []) as notify:
+    async with tells(hop, [], tmp_path) as notify:
         door = MilterDoor(
             MilterSettings(listen=(path,)), POLICY, PartScanner(), quarantine, notify=notify
         )

@@ -1,11 +1,13 @@
 """People hear what became of messages: who, how often, in which words; never in a loop."""
 
 import asyncio
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email import policy as email_policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from mailward.scan.verdict import Verdict, VerdictKind
 from mailward.settings.notify import NotifySettings
 from mailward.settings.protect import PolicySettings
 
+_TESTS = Path(__file__).resolve().parent.parent
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ALL = (Audience.RECIPIENTS, Audience.ADMIN, Audience.SENDER)
 POLICY = PolicySettings(internal=("10.0.0.0/8",))
@@ -222,14 +225,22 @@ class Hop:
         return {}
 
 
-def notifier(hop: Hop, events: list[Event], **settings: Any) -> Notifier:
+Start = Callable[..., Notifier]
+
+
+@pytest.fixture
+def notifier(tmp_path: Path) -> Start:
+    return partial(notifier_of, tmp_path / "notices")
+
+
+def notifier_of(folder: Path, hop: Hop, events: list[Event], **settings: Any) -> Notifier:
     return Notifier(
-        chosen(**settings), "mailward@example.net", hop.send, events.append,
+        chosen(**settings), "mailward@example.net", hop.send, events.append, folder,
         link=lambda id_, to: f"https://m.example/q/{id_[-1]}{to}", retry_s=0.01,
     )  # fmt: skip
 
 
-async def test_each_reader_gets_one_with_nobody_to_bounce_to() -> None:
+async def test_each_reader_gets_one_with_nobody_to_bounce_to(notifier: Start) -> None:
     hop, events = Hop(), list[Event]()
 
     async with notifier(hop, events) as tells:
@@ -244,7 +255,7 @@ async def test_each_reader_gets_one_with_nobody_to_bounce_to() -> None:
     assert [(event.event, event.answer) for event in events] == [("notified", "sent")] * 3
 
 
-async def test_what_is_not_taken_is_tried_again_and_dropped_in_the_end() -> None:
+async def test_what_is_not_taken_is_tried_again_and_dropped_in_the_end(notifier: Start) -> None:
     hop, events = Hop("451 later", TemporaryError("down")), list[Event]()
     one = some("b@example.net", notify=(Audience.RECIPIENTS,))
     async with notifier(hop, events) as tells:
@@ -261,7 +272,7 @@ async def test_what_is_not_taken_is_tried_again_and_dropped_in_the_end() -> None
     assert (hop.taken, [event.answer for event in events]) == ([], ["550 unknown"])
 
 
-async def test_a_flood_is_cut_at_the_limits() -> None:
+async def test_a_flood_is_cut_at_the_limits(notifier: Start) -> None:
     hop, events = Hop(), list[Event]()
     one = some("b@example.net", notify=(Audience.RECIPIENTS,))
 
@@ -272,7 +283,7 @@ async def test_a_flood_is_cut_at_the_limits() -> None:
     assert len(hop.taken) == 3
 
 
-async def test_a_digest_tells_of_all_held_messages_in_one() -> None:
+async def test_a_digest_tells_of_all_held_messages_in_one(notifier: Start) -> None:
     hop, events = Hop(), list[Event]()
     one = some("b@example.net", notify=(Audience.RECIPIENTS,))
 
@@ -288,11 +299,91 @@ async def test_a_digest_tells_of_all_held_messages_in_one() -> None:
         assert f"https://m.example/q/{number}b@example.net" in message.get_content()
 
 
-async def test_nothing_that_a_message_holds_makes_it_fail() -> None:
+async def test_nothing_that_a_message_holds_makes_it_fail(notifier: Start) -> None:
     hop, events = Hop(), list[Event]()
     odd = Mail("\udcff\n", ("b@example.net",), OUTSIDE, b"\xff\xfe\0" * 100)
 
     async with notifier(hop, events) as tells:
         tells.note([BOTH], [held(BOTH)], odd, POLICY)
 
+    assert len(hop.taken) == 3
+
+
+async def test_what_a_killed_process_had_to_tell_is_told_by_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "notices"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _TOLD_NOBODY, str(folder), cwd=_TESTS.parent
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        while len(list(folder.glob("*/[0-9]*"))) < 4:  # noqa: ASYNC110 (another process)
+            await asyncio.sleep(0.01)
+        others: list[Event] = []
+        async with notifier_of(folder, Hop(), others):
+            pass
+        assert others == []  # it lives: what it has to tell is its own
+        child.kill()
+        await child.wait()
+
+    hop, events = Hop(), list[Event]()
+    async with notifier_of(folder, hop, events, digest_h=24) as tells:
+        assert tells is not None
+    told = sorted((envelope.recipients[0], len(events)) for envelope, _ in hop.taken)
+    assert [to for to, _ in told] == ["admin@example.net"] * 2 + ["b@example.net"]
+    [digest] = [m.get_content() for e, m in hop.taken if e.recipients == ("b@example.net",)]
+    assert digest.count("Figures") == 2
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+
+
+_TOLD_NOBODY = """
+import asyncio, sys
+from pathlib import Path
+from mailward.rules import Audience
+from tests.protect.test_notify import POLICY, Hop, held, mail, notifier_of, some
+
+async def main():
+    hop = Hop(*["451 later"] * 100)
+    async with notifier_of(Path(sys.argv[1]), hop, [], digest_h=24) as tells:
+        one = some("b@example.net", notify=(Audience.RECIPIENTS, Audience.ADMIN))
+        for number in (1, 2):
+            tells.note([one], [held(one, f"20261123T100000-0000000{number}")], mail(), POLICY)
+        await asyncio.sleep(100)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_is_not_taken_at_a_clean_stop_is_told_by_the_next(notifier: Start) -> None:
+    hop, events = Hop(*["451 later"] * 100), list[Event]()
+    one = some("b@example.net", notify=(Audience.RECIPIENTS,))
+    async with notifier(hop, events) as tells:
+        tells.note([one], [held(one)], mail(), POLICY)
+    assert (hop.taken, events) == ([], [])
+
+    hop = Hop()
+    async with notifier(hop, events):
+        pass
+    assert [event.answer for event in events] == ["sent"]
+    assert len(hop.taken) == 1
+
+
+async def test_what_was_left_and_is_damaged_is_dropped_and_the_rest_told(
+    tmp_path: Path, notifier: Start
+) -> None:
+    left = tmp_path / "notices/0123"
+    left.mkdir(parents=True)
+    damaged = (b"", b"[]", b"{}", b'{"audience": 1}', b"\xff" * 1000, b"[" * 100_000)
+    for number, content in enumerate(damaged):
+        (left / str(number)).write_bytes(content)
+    hop, events = Hop(), list[Event]()
+    async with notifier(hop, events) as tells:
+        tells.note([BOTH], [held(BOTH)], mail(), POLICY)
+    assert len(hop.taken) == 3
+    assert not left.exists()
+
+
+async def test_a_disk_that_fails_stops_no_notification(tmp_path: Path, notifier: Start) -> None:
+    (tmp_path / "notices").write_text("no folder")
+    hop, events = Hop(), list[Event]()
+    async with notifier(hop, events) as tells:
+        tells.note([BOTH], [held(BOTH)], mail(), POLICY)
     assert len(hop.taken) == 3

@@ -33,10 +33,10 @@ def notifier(config: Config, record: Record) -> Notifier:
                 "one of yours"
             )
     send = partial(releasing.send, config.smtp)
-    made = links(config)
+    folder, made = config.state_dir / "notices", links(config)
     if made is None:
-        return Notifier(config.notify, from_address, send, record)
-    return Notifier(config.notify, from_address, send, record, made.make)
+        return Notifier(config.notify, from_address, send, record, folder)
+    return Notifier(config.notify, from_address, send, record, folder, made.make)
 
 
 def links(config: Config) -> Links | None:
