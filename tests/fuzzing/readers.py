@@ -502,6 +502,9 @@ PARSERS: dict[str, Parser] = {
         0, installshield_3.read, bytes.fromhex("135d658c3a010200"), 300
     ),
     "installshield": _never_silent(0, installshield_cabinet.read, b"ISc("),
+    "iso-raw": _reader(
+        lambda data, name, budget: iso.read_raw(bytes(37_648) + b"\1CD001" + data, name, budget)
+    ),
     "iso": _reader(iso.read),
     "kwaj-lzh": _never_silent(0, lz_expand.read, b"KWAJ\x88\xf0\x27\xd1\3\0\x0e\0\0\0"),
     "kwaj": _never_silent(0, lz_expand.read, b"KWAJ\x88\xf0\x27\xd1"),

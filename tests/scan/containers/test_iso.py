@@ -40,6 +40,24 @@ def test_a_file(unpack: Unpack) -> None:
     assert (piece.name, piece.data) == ("EICAR.COM", EICAR)
 
 
+def raw(whole: bytes, size: int = 2352, start: int = 16) -> bytes:
+    """In sectors as they are on a disk."""
+    mark = (b"\0" + b"\xff" * 10 + b"\0").ljust(start, b"\2")
+    cut = (whole[at : at + SECTOR].ljust(SECTOR, b"\0") for at in range(0, len(whole), SECTOR))
+    return b"".join((mark + sector).ljust(size, b"\7") for sector in cut)
+
+
+@pytest.mark.parametrize(("size", "start"), [(2352, 16), (2352, 24), (2448, 16), (2448, 24)])
+def test_a_file_in_raw_sectors(unpack: Unpack, size: int, start: int) -> None:
+    content = random.Random(0).randbytes(5000) + EICAR
+    whole = raw(image(record(b"EICAR.COM;1", 19, len(content)), content=content), size, start)
+    [piece] = unpack(whole)
+    assert isinstance(piece, Piece)
+    assert (piece.name, piece.data) == ("EICAR.COM", content)
+    for keep in (17 * size, 19 * size + 500, len(whole) - 2000):
+        assert any(isinstance(one, Shut) for one in unpack(whole[:keep])), keep
+
+
 def test_a_file_in_two_extents(unpack: Unpack) -> None:
     content = bytes(SECTOR) + EICAR
     [piece] = unpack(

@@ -130,6 +130,7 @@ _START = re.compile(b"|".join(b"(%b)" % magic for magic, _, _ in _AT_START), re.
 
 _BY_LOOK: tuple[tuple[Callable[[bytes], bool], str, Reader], ...] = (
     (universal.looks_so, "program of macOS for several processors", universal.read),
+    (iso.looks_raw, "ISO 9660 disk image in raw sectors", iso.read_raw),
     (iso.looks_like_iso, "ISO 9660 disk image", _behind("CL_TYPE_ISO9660", iso.read)),
     (disk.looks_like_disk, "disk image", disk.read),
     (udf.looks_like_udf, "UDF disk image", udf.read),

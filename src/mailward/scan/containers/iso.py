@@ -14,6 +14,9 @@ from mailward.scan.verdict import Reason
 
 SECTOR = 2048
 _FIRST_DESCRIPTOR = 16
+_RAW_MARK = b"\0" + b"\xff" * 10 + b"\0"
+_RAW_BYTES, _RAW_STARTS = (2352, 2448), (16, 24)
+"""Of a sector, the latter with subchannels; its content in mode 1, or form 1 of mode 2."""
 _DESCRIPTORS_MAX = 32
 _PRIMARY, _SUPPLEMENTARY, _TERMINATOR = 1, 2, 255
 _JOLIET = (b"%/@", b"%/C", b"%/E")
@@ -27,6 +30,33 @@ _FOLDER_MAX_BYTES = 16 * 1024 * 1024
 def looks_like_iso(data: bytes) -> bool:
     """By the first volume descriptor."""
     return data.startswith(b"CD001", _FIRST_DESCRIPTOR * SECTOR + 1)
+
+
+def looks_raw(data: bytes) -> bool:
+    """By the beginning of a sector as it is on the disk (ECMA-130), and such a descriptor."""
+    return data.startswith(_RAW_MARK) and _raw_shape(data) is not None
+
+
+def _raw_shape(data: bytes) -> tuple[int, int] | None:
+    """Bytes of a sector, and where in it the content begins."""
+    return next(
+        (
+            (size, start)
+            for size in _RAW_BYTES
+            for start in _RAW_STARTS
+            if data.startswith(b"CD001", _FIRST_DESCRIPTOR * size + start + 1)
+        ),
+        None,
+    )
+
+
+def read_raw(data: bytes, name: str, budget: Budget) -> Contents:
+    """The same of an image with all that is in the sectors of a disk. Raises only Spent."""
+    shape = _raw_shape(data)
+    if shape is not None:
+        size, start = shape
+        sectors = range(start, len(data), size)
+        yield from read(b"".join(data[at : at + SECTOR] for at in sectors), name, budget)
 
 
 @dataclass(frozen=True, slots=True)
