@@ -1,6 +1,7 @@
 """Clients and next hops that eat memory, time or connections."""
 
 import asyncio
+import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from mailward.doors.smtp import Gateway
+from mailward.doors.smtp_connection import Connection
+from mailward.doors.smtp_session import Session
 from mailward.doors.testing import FakeHop, FakeScanner
 from mailward.protect.quarantine import Quarantine
 from mailward.settings.base import MIB
@@ -135,13 +138,65 @@ async def test_a_client_that_does_not_read_loses_its_connection(open_gateway: Op
     _, writer = await connected(gateway)
     try:
         while True:
-            writer.write(b"HELP\r\n" * 20_000)
-            await asyncio.wait_for(writer.drain(), 5)
+            writer.write(b"EHLO %s\r\n" % (b"c" * 200) * 300)
+            await asyncio.wait_for(writer.drain(), 60)
     except ConnectionError:
         pass
 
     greeting = (await replies(await connected(gateway), 1))[0]
     assert greeting.startswith(b"220 ")  # the only connection there is was given back
+
+
+async def test_a_client_that_says_goodbye_and_does_not_read_loses_its_connection(
+    open_gateway: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: list[Connection] = []
+    made = Connection.connection_made
+
+    def watched(self: Connection, transport: asyncio.BaseTransport) -> None:
+        connections.append(self)
+        made(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", watched)
+    gateway = await open_gateway(client_timeout_s=0.3, max_connections=1)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+        while not (connections and connections[0].transport.get_write_buffer_size()):  # type: ignore[union-attr]
+            await loop.sock_sendall(client, b"EHLO %s\r\n" % (b"c" * 200) * 20)
+            for _ in range(100):
+                await asyncio.sleep(0)
+        await loop.sock_sendall(client, b"QUIT\r\n")
+        greeting = b"421"
+        async with asyncio.timeout(20):
+            while not greeting.startswith(b"220 "):
+                greeting = (await replies(await connected(gateway), 1))[0]
+
+
+async def test_thousands_of_commands_at_once_keep_nobody_waiting(
+    open_gateway: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, begun = 0, asyncio.Event()
+    noop = Session.smtp_NOOP
+
+    async def counted(self: Session, arg: str | None) -> None:
+        nonlocal handled
+        handled += 1
+        begun.set()
+        await noop(self, arg)
+
+    monkeypatch.setattr(Session, "smtp_NOOP", counted)
+    gateway = await open_gateway()
+    reader, writer = await connected(gateway)
+    writer.write(b"NOOP\r\n" * 20_000 + b"QUIT\r\n")
+    await begun.wait()
+    other = await connected(gateway)
+    other[1].write(b"QUIT\r\n")
+    assert [reply[:4] for reply in await replies(other, 2)] == [b"220 ", b"221 "]
+    assert handled < 1000
+    assert len((await asyncio.wait_for(reader.read(), 60)).splitlines()) == 20_002
 
 
 async def test_a_next_hop_whose_reply_has_no_end_is_left(open_gateway: Open) -> None:

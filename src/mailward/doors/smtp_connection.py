@@ -6,6 +6,7 @@ aiosmtpd brings the loop, the streams and a timer. Changed here, each for its re
 - the timer measures the client's silence: it starts anew with every byte and rests while the client
   waits for us;
 - a client that does not read what it is told is dropped instead of being waited for;
+- one that sends thousands of commands at once waits for the others after each;
 - a client that has said QUIT and closed its half of the connection still hears its answers;
 - replies are printable, bounded, with enhanced codes, and never tell of exceptions.
 """
@@ -189,7 +190,10 @@ class Connection(SMTP):
             cast("asyncio.WriteTransport", self.transport).abort()
 
     def _timeout_cb(self) -> None:
-        self._say_and_close(_SILENT)
+        if self.transport is not None and self.transport.is_closing():
+            self.drop()  # it does not read what it was told last
+        else:
+            self._say_and_close(_SILENT)
 
     def _say_and_close(self, reply: Reply) -> None:
         if self.transport is None or self.transport.is_closing():
@@ -222,6 +226,7 @@ class Connection(SMTP):
         self._writer.write(data)
         try:
             await self._writer.drain()
+            await asyncio.sleep(0)  # thousands of commands may be there already: others come first
         except ConnectionError as e:
             raise asyncio.CancelledError from e
 
