@@ -96,3 +96,26 @@ def test_pieces_miss_nothing_that_a_whole_evaluation_finds(tmp_path: Path) -> No
 def _halves_of(line: str) -> list[int]:
     (several,) = anchors([logical.read(line)])
     return [anchor.half for anchor in several] if isinstance(several, tuple) else []
+
+
+@pytest.mark.parametrize(
+    ("line", "once"),
+    [
+        ("One;Target:0;0;6368", True),
+        ("One;Target:0;0;6368::i", True),
+        ("One;Target:0;0;0:6368", False),
+        ("One;Target:0;0;4:6368{5}", False),
+        ("One;Target:0;0;6368616263646566", False),  # rare enough
+    ],
+)
+def test_a_frequent_piece_is_told_of_once_if_its_place_says_nothing(line: str, once: bool) -> None:
+    assert {anchor.is_once_enough for anchor in chosen(line)} == {once}
+
+
+def test_a_piece_that_one_signature_has_anywhere_is_found_where_another_wants_it(
+    tmp_path: Path,
+) -> None:
+    lines = "Any;Target:0;0;63687172\nLater;Target:0;0;20:63687172\n"
+    detector, _ = prepare(tmp_path, ldb=lines)
+    assert found(detector, b"chqr" + bytes(16) + b"chqr") == {"Any", "Later"}
+    assert found(detector, b"chqr" + bytes(17) + b"chqr") == {"Any"}

@@ -41,6 +41,10 @@ _SECOND_MAX = 2.0**-13
 """A second half that is found more often than that costs more than it spares."""
 
 
+_FREQUENT_BYTES = 7
+"""A piece no longer than that may be in a file a thousand times: it is then told of once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """A literal, which piece of it is looked for, and where in a file it may begin."""
@@ -60,6 +64,12 @@ class Anchor:
     def piece(self) -> bytes:
         """What is looked for: as much of the run as a piece may have."""
         return self.run[max(0, self.back - PIECE_MAX) : self.back]
+
+    @property
+    def is_once_enough(self) -> bool:
+        """Whether wherever the piece is says as much as anywhere else."""
+        anywhere = self.low == 0 and self.high == NUMBER_MAX
+        return anywhere and self.run == self.piece and len(self.run) <= _FREQUENT_BYTES
 
 
 @dataclass(frozen=True, slots=True)

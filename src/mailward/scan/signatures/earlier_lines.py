@@ -18,8 +18,8 @@ from mailward.scan.signatures.pieces import NUMBER, Scope, decode, file_names
 from mailward.scan.signatures.prepared_files import INDEX_FILE, LINES_FILE
 from mailward.scan.signatures.sealed import Sealed
 
-Piece = tuple[bytes, bool]
-"""What is looked for, and whether in any case."""
+Piece = tuple[bytes, bool, bool]
+"""What is looked for, whether in any case, and whether to be told of once is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,13 @@ class EarlierLines:
         for target, container in index["scopes"]:
             scope: Scope = target, container
             several: dict[int, list[Anchor]] = defaultdict(list)
-            pieces: dict[Piece, None] = {}
+            pieces: dict[tuple[bytes, bool], bool] = {}
             for anchor, places in _anchors(folder / file_names(scope)[1]):
-                pieces[anchor.piece, anchor.caseless] = None
+                key = anchor.piece, anchor.caseless
+                pieces[key] = pieces.get(key, True) and anchor.is_once_enough
                 for place in places:
                     several[place].append(anchor)
-            self._pieces[scope] = list(pieces)
+            self._pieces[scope] = [(*key, once) for key, once in pieces.items()]
             by_place |= {place: Found(scope, tuple(found)) for place, found in several.items()}
         with closing(Sealed(folder / LINES_FILE)) as kept:
             lines = kept.slice(0).decode("latin-1").split("\n")

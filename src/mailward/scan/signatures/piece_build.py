@@ -28,7 +28,7 @@ def write(
 
     The lines of each anchor have to come in the order of their places.
     """
-    by_piece: dict[Piece, dict[Anchor, list[int]]] = defaultdict(dict)
+    by_piece: dict[tuple[bytes, bool], dict[Anchor, list[int]]] = defaultdict(dict)
     for line, anchor in anchors:
         by_piece[anchor.piece, anchor.caseless].setdefault(anchor, []).append(line)
     ordered = sorted(by_piece)
@@ -50,7 +50,8 @@ def write(
                 entries += anchor.run + struct.pack(f"<{len(lines)}I", *lines)
     bounds += NUMBER.pack(len(entries))
     compiled, described = file_names(scope)
-    database = earlier.database(scope, ordered) or hyperscan.dumpb(_compiled(ordered))
+    pieces = [(*key, all(anchor.is_once_enough for anchor in by_piece[key])) for key in ordered]
+    database = earlier.database(scope, pieces) or hyperscan.dumpb(_compiled(pieces))
     sealed.write(into / compiled, database)
     sealed.write(into / described, bytes(bounds + entries))
 
@@ -64,11 +65,13 @@ def _compiled(pieces: list[Piece]) -> hyperscan.Database:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     # As expressions: the binding's literals end at a NUL.
     database.compile(
-        expressions=[b"".join(rb"\x%02x" % byte for byte in piece) for piece, _ in pieces],
+        expressions=[b"".join(rb"\x%02x" % byte for byte in piece) for piece, _, _ in pieces],
         ids=list(range(len(pieces))),
         flags=[
-            hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_CASELESS if caseless else 0)
-            for _, caseless in pieces
+            hyperscan.HS_FLAG_DOTALL
+            | (hyperscan.HS_FLAG_CASELESS if caseless else 0)
+            | (hyperscan.HS_FLAG_SINGLEMATCH if once else 0)
+            for _, caseless, once in pieces
         ],
     )
     return database
