@@ -1,5 +1,6 @@
 # The verbs of this project; `make help` lists them. Needs Python 3.11 to 3.13 and git, no root.
-# With `uv` on the PATH it is used, otherwise venv and pip.
+# With `uv` on the PATH it is used, otherwise venv and pip. Both compile what they install: workers may
+# write no file, and would compile it again each time.
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +34,7 @@ clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(READY): pyproject.toml uv.lock
-	@if command -v uv >/dev/null 2>&1; then uv sync --locked --quiet --no-python-downloads; \
+	@if command -v uv >/dev/null 2>&1; then uv sync --locked --quiet --no-python-downloads --compile-bytecode; \
 	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip \
 	  && $(BIN)/python -m pip install --quiet --editable . --group dev; fi
 	@touch $@
