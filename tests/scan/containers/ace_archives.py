@@ -6,6 +6,8 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+import acefile
+
 LZ77, DELTA, PROGRAM, SOUND, PICTURE = 0, 1, 2, 3, 7
 _TYPE_CODE = 283
 
@@ -154,9 +156,21 @@ def packed(symbols: list[Token]) -> bytes:
     return bits.bytes()
 
 
+def locked(data: bytes, password: bytes) -> bytes:
+    """Encrypted by what ``acefile`` decrypts with."""
+    cipher = acefile.AceBlowfish(password)
+    left = right = 0
+    out = b""
+    for at in range(0, len(data), 8):
+        first, second = struct.unpack("<LL", data[at : at + 8].ljust(8, b"\0"))
+        left, right = cipher._bf_encrypt_block(left ^ first, right ^ second)
+        out += struct.pack("<LL", left, right)
+    return out
+
+
 def ace(
     files: Mapping[str, bytes | tuple[bytes, bytes]], *, method: int = 1, flags: int = 0,
-    solid: bool = False,
+    solid: bool = False, password: bytes = b"",
 ) -> bytes:  # fmt: skip
     """``files``: content, or content and what it is packed to."""
     main = b"**ACE**" + struct.pack("<BBBBL8x", 20, 20, 0, 0, 0)
@@ -165,6 +179,8 @@ def ace(
         plain, stored = content if isinstance(content, tuple) else (content, None)
         if stored is None:
             stored = plain if method == 0 else packed(tokens(plain))
+        if password:
+            stored, flags = locked(stored, password), flags | 1 << 14
         raw = name.encode()
         fields = struct.pack("<LL", len(stored), len(plain))
         fields += struct.pack("<LLLBBHHH", 0, 0x20, _crc(plain), method, 3, 10, 0, len(raw))

@@ -7,8 +7,12 @@ from collections.abc import Callable
 import acefile
 import pytest
 
-from mailward.scan.contents import Found, Piece, Shut
+from mailward.scan.budget import Budget
+from mailward.scan.containers import ace as ace_archive
+from mailward.scan.contents import Found, Piece, Shut, Unlocked
+from mailward.scan.passwords import Passwords, Said
 from mailward.scan.verdict import Reason
+from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR
 from tests.scan.containers import ace_archives, installers
 from tests.scan.containers.ace_archives import ace, packed, text, tokens
@@ -28,9 +32,9 @@ def shut(found: list[Found]) -> list[Shut]:
     return [one for one in found if isinstance(one, Shut)]
 
 
-def theirs(archive: bytes) -> dict[str, bytes]:
+def theirs(archive: bytes, password: bytes | None = None) -> dict[str, bytes]:
     with acefile.open(io.BytesIO(archive)) as opened:
-        return {member.filename: opened.read(member) for member in opened}
+        return {member.filename: opened.read(member, pwd=password) for member in opened}
 
 
 @pytest.mark.parametrize("solid", [False, True])
@@ -85,6 +89,44 @@ def test_encrypted_files_and_those_in_several_volumes_stay_shut(unpack: Unpack) 
     assert [one.reason for one in shut(unpack(ace(FILES, flags=1 << 13)))] == (
         [Reason.UNSUPPORTED] * 4
     )
+
+
+def unlock(data: bytes, named: str) -> list[Found]:
+    budget = Budget(ScanSettings())
+    budget.passwords = Passwords(lambda: [Said(f"password: {named}\n")])
+    return list(ace_archive.read(data, "", budget))
+
+
+@pytest.mark.parametrize("named", ["Xq7!z", "P\xe4ssw\xf6rt", "x" * 55])
+@pytest.mark.parametrize("solid", [False, True])
+@pytest.mark.parametrize("method", [0, 1, 2])
+def test_a_password_in_the_text_opens_what_acefile_opens(
+    method: int, solid: bool, named: str
+) -> None:
+    password = named.encode("cp1252")
+    archive = ace(FILES, method=method, solid=solid, password=password)
+    assert theirs(archive, password) == FILES
+    found = unlock(archive, named)
+    assert files(found) == FILES
+    assert [one.name for one in found if isinstance(one, Unlocked)] == list(FILES)
+    assert not shut(found)
+
+
+@pytest.mark.parametrize("method", [0, 1, 2])
+def test_another_password_leaves_it_shut(method: int) -> None:
+    found = unlock(ace(FILES, method=method, password=b"Xq7!z"), "another")
+    assert [one.reason for one in shut(found)] == [Reason.ENCRYPTED] * 4
+    assert not files(found)
+
+
+def test_damage_to_what_is_encrypted_is_survived() -> None:
+    whole = ace({"a.com": EICAR, "b.txt": text(400)}, password=b"Xq7!z")
+    numbers = random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[numbers.randrange(len(whole))] = numbers.randrange(256)
+        unlock(bytes(damaged), "Xq7!z")
+        unlock(whole[: numbers.randrange(len(whole))], "Xq7!z")
 
 
 @pytest.mark.parametrize("method", [0, 1, 2])

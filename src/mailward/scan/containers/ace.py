@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from mailward.scan import encodings
 from mailward.scan.budget import Budget
+from mailward.scan.containers import ace_crypt
 from mailward.scan.containers.ace_codes import UnknownModeError, Unpacker
 from mailward.scan.containers.bits import DamagedError
-from mailward.scan.contents import Contents, Piece, Shut
+from mailward.scan.contents import Contents, Piece, Shut, Unlocked
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
@@ -108,10 +109,6 @@ def _member(kind: int, flags: int, body: bytes) -> _Member:
 
 def _file(member: _Member, packed: memoryview, unpacker: Unpacker, budget: Budget) -> Contents:
     name = member.name.replace("\\", "/")
-    if member.flags & _PASSWORD:
-        unpacker.forget()
-        yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
-        return
     if member.flags & (_FROM_BEFORE | _GOES_ON):
         unpacker.forget()
         yield Shut(Reason.UNSUPPORTED, "ACE archive: the file is in several volumes", name)
@@ -120,6 +117,41 @@ def _file(member: _Member, packed: memoryview, unpacker: Unpacker, budget: Budge
         why = f"ACE archive: method {member.method}: this release cannot open it"
         yield Shut(Reason.UNSUPPORTED, why, name)
         return
+    if not member.flags & _PASSWORD or not member.size:
+        out, shut = _unpacked(member, packed, unpacker, budget)
+    else:
+        opened = _opened(member, packed, unpacker, budget)
+        if opened is None:
+            unpacker.forget()
+            yield Shut(Reason.ENCRYPTED, "encrypted archive member", name)
+            return
+        out, shut = opened
+        yield Unlocked(name)
+    if shut is not None:
+        unpacker.forget()
+    yield Piece(out, Role.MEMBER, name)
+    if shut is not None:
+        yield Shut(shut.reason, shut.detail, name)
+
+
+def _opened(
+    member: _Member, packed: memoryview, unpacker: Unpacker, budget: Budget
+) -> tuple[bytes, Shut | None] | None:
+    """With the first password that fits; None if there is none."""
+    before = unpacker.state()
+    for password, plain in ace_crypt.opened(packed, budget):
+        out, shut = _unpacked(member, plain, unpacker, budget)
+        if shut is None or shut.reason is Reason.LIMIT:
+            budget.passwords.worked(password)
+            return out, shut
+        unpacker.restore(before)
+    return None
+
+
+def _unpacked(
+    member: _Member, packed: memoryview, unpacker: Unpacker, budget: Budget
+) -> tuple[bytes, Shut | None]:
+    """The file, and why it is not all of it."""
     room = budget.room()
     shut: Shut | None = None
     out = bytearray()
@@ -143,8 +175,4 @@ def _file(member: _Member, packed: memoryview, unpacker: Unpacker, budget: Budge
         shut = Shut(Reason.MALFORMED, "truncated: it ends behind the archive")
     if shut is None and ~zlib.crc32(out) & 0xFFFFFFFF != member.checksum:
         shut = Shut(Reason.MALFORMED, "a checksum is wrong")
-    if shut is not None:
-        unpacker.forget()
-    yield Piece(bytes(out[:room]), Role.MEMBER, name)
-    if shut is not None:
-        yield Shut(shut.reason, shut.detail, name)
+    return bytes(out[:room]), shut

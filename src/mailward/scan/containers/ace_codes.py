@@ -128,6 +128,14 @@ class Unpacker:
         """A file is not there, or not whole: what refers to it is damaged."""
         self._window.clear()
 
+    def state(self) -> bytes:
+        """For ``restore``, where something is tried."""
+        return bytes(self._window)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from there."""
+        self._window[:] = state
+
     def remember(self, plain: "bytes | bytearray") -> None:
         """A file that was not packed."""
         self._window += plain[-_WINDOW:]
