@@ -12,7 +12,8 @@ nothing new was reached for long gets no more, but for ``--still 0``. For many a
 folder and some of the targets.
 
 ``scripts/fuzz.py --unpack FOLDER`` writes the inputs that the project keeps to a folder for each
-parser, to begin with; ``--keep FOLDER`` keeps what is there now, without what is large.
+parser, to begin with; ``--keep FOLDER`` keeps what is there now, without what is large, and without
+what is made of real files, which must be there for that.
 """
 
 import argparse
@@ -91,7 +92,8 @@ def main(target: str = "", seconds: str = "60", *more: str) -> None:
     if target == "--unpack":
         corpus.unpack(Path(seconds))
     elif target == "--keep":
-        corpus.keep(Path(seconds))
+        seeds = importlib.import_module("tests.fuzzing.seeds")  # not before: it imports the parsers
+        corpus.keep(Path(seconds), seeds.is_of_real_files)
     elif target == "--rotate":
         rotate(*sys.argv[2:])
     else:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "kept"
@@ -25,20 +26,26 @@ def unpack(into: Path) -> None:
             (folder / hashlib.sha256(data).hexdigest()).write_bytes(data)
 
 
-def keep(folder: Path) -> None:
-    """Some of the small files of each parser's folder, instead of what was kept.
+def keep(folder: Path, is_others: Callable[[bytes], bool]) -> None:
+    """Some of the small files of each parser's folder, instead of what was kept, and nothing that
+    is made of other people's files, in the whole of it.
 
     Which, is left to their digests: the smallest ones alone would reach little.
     """
     FOLDER.mkdir(exist_ok=True)
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        found = [data for path in place.iterdir() if (data := path.read_bytes())]
-        small = [data for data in found if len(data) <= INPUT_MAX_BYTES]
+    places = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    for name in sorted({*places, *(path.stem for path in FOLDER.glob("*.txt"))}):
+        here = places[name].iterdir() if name in places else ()
+        found = [path.read_bytes() for path in here] or inputs(name)
+        small = [data for data in set(found) if 0 < len(data) <= INPUT_MAX_BYTES]
         kept, size = [], 0
         for data in sorted(small, key=lambda data: hashlib.sha256(data).digest()):
-            size += len(data)
-            if size <= PARSER_MAX_BYTES:
+            if size + len(data) <= PARSER_MAX_BYTES and not is_others(data):
                 kept.append(data)
+                size += len(data)
         lines = sorted(base64.b64encode(data).decode() for data in kept)
+        path = FOLDER / f"{name}.txt"
         if lines:
-            (FOLDER / f"{place.name}.txt").write_text("\n".join(lines) + "\n")
+            path.write_text("\n".join(lines) + "\n")
+        else:
+            path.unlink(missing_ok=True)

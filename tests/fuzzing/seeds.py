@@ -1,6 +1,7 @@
 """What a parser's fuzzing begins with: what is kept, and real files where there are some.
 
-Real ones are the folder ``../shared/data`` and Debian's ``clamav-testfiles``; none of them is kept.
+Real ones are the folder ``../shared/data`` and Debian's ``clamav-testfiles``; nothing that was made
+of them is kept.
 """
 
 import ast
@@ -26,6 +27,8 @@ MAX_BYTES = 48 * 1024
 MAX_TEXT_BYTES = 8 * 1024
 MAX_SEEDS = 40
 _LINES_OF_A_FILE = 15
+_BLOCK_BYTES, _DIFFERENT = 32, 12
+"""Of a piece by which a real file is known again, and different ones among them."""
 MAX_WORDS = 400
 MAX_WORD_BYTES = 24
 _TRIED = 20
@@ -192,6 +195,29 @@ def _decoded(text: bytes) -> bytes:
         with suppress(binascii.Error):
             found += binascii.a2b_uu(line)
     return bytes(found)
+
+
+@cache
+def _blocks() -> frozenset[bytes]:
+    """What no two people write alike, out of each real file."""
+    blocks: set[bytes] = set()
+    for folder in (DATA, TEST_FILES):
+        for path in folder.glob("**/*"):
+            if path.is_file() and path.stat().st_size <= 4 * MAX_BYTES:
+                data = path.read_bytes()
+                blocks.add(data)
+                data += _decoded(data) if path.suffix == ".uu" else b""
+                cut = (data[at : at + _BLOCK_BYTES] for at in range(0, len(data), _BLOCK_BYTES))
+                blocks.update(block for block in cut if len(set(block)) >= _DIFFERENT)
+    return frozenset(blocks)
+
+
+def is_of_real_files(data: bytes) -> bool:
+    """Whether a piece of a real file is in it. Raises FileNotFoundError if they are not there."""
+    if not DATA.is_dir():
+        raise FileNotFoundError(f"{DATA}: what is kept cannot be told from real files without it")
+    starts = range(len(data) - _BLOCK_BYTES + 1)
+    return data in _blocks() or any(data[at : at + _BLOCK_BYTES] in _blocks() for at in starts)
 
 
 # --- words ---
