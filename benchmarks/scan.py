@@ -200,9 +200,11 @@ def ask_mailward(pool: ScanPool) -> Ask:
 
 def memory(pid: int) -> str:
     """Of a process, from the kernel."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    kib = {k: int(v) for k, v in re.findall(r"^(VmHWM|RssAnon):\s+(\d+)", status, re.MULTILINE)}
-    return f"{kib['RssAnon'] // 1024} MB private, at most {kib['VmHWM'] // 1024} MB"
+    places = Path(f"/proc/{pid}/status"), Path(f"/proc/{pid}/smaps_rollup")
+    told = "".join(place.read_text() for place in places)
+    found = re.findall(r"^(VmHWM|Private_Dirty):\s+(\d+)", told, re.MULTILINE)
+    mib = {name: int(kib) // 1024 for name, kib in found}
+    return f"{mib['Private_Dirty']} MiB private, at most {mib['VmHWM']} MiB, shared included"
 
 
 def workers() -> list[int]:
