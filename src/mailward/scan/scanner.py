@@ -82,8 +82,8 @@ class Scanner:
         timeout_s = min(self._settings.part_timeout_s, max(budget.time_left_s, 0.001))
         try:
             risks += self._loaded.scan(part, timeout_s)
-        except ScanTimeoutError:
-            why = f"an engine needed more than {timeout_s:g} s for it (scan.part_timeout_s)"
+        except ScanTimeoutError as e:
+            why = f"{e} (scan.part_timeout_s: {timeout_s:g} s)"
             unopened.append(Unopened(part.path, Reason.TIME, why))
 
 

@@ -44,7 +44,8 @@ class Matcher:
             if not found:
                 return []
             if len(found) == PLACES_MAX and gap.most is not None:
-                raise ScanTimeoutError("more places than are kept")  # S11: or the next is missed
+                # S11: or the next would be missed.
+                raise ScanTimeoutError("a signature begins at more places than are kept")
             ends = before.all_ends(subject, found)
             starts = _following(segment, gap, ends, subject)
             before = segment
