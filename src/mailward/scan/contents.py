@@ -24,6 +24,8 @@ class Piece:
     inside: str = ""
     """ClamAV's type of what holds it, where that is no part of its own: ``CL_TYPE_NULSFT`` of an
     installer behind a program."""
+    type: str = ""
+    """ClamAV's type of what the content does not tell, for macros; empty: the content does."""
 
 
 @dataclass(frozen=True, slots=True)

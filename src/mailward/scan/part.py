@@ -36,3 +36,6 @@ class Part:
     """The message or container that it came out of."""
     inside: str = field(default="", compare=False)
     """ClamAV's type of what holds it in ``parent``, where that is not the parent itself."""
+    type: str = field(default="", compare=False)
+    """ClamAV's type as its reader knows it, of macros; empty: the content tells. A beginning that
+    we write would let senders choose which signatures look at a file."""

@@ -88,7 +88,7 @@ class _Tree:
         self._budget.count_part(len(data) if depth else 0)
         role, contents = self._open(piece, data)
         name, content_type = piece.name[:_PART_NAME_MAX], piece.content_type[:_NAME_MAX]
-        part = Part(path, data, role, name, content_type, depth, parent, piece.inside)
+        part = Part(path, data, role, name, content_type, depth, parent, piece.inside, piece.type)
         yield part
         if cut is not None:
             yield _unopened(path, cut)

@@ -4,9 +4,13 @@ from pathlib import Path
 import pytest
 
 from mailward.errors import FormatError
+from mailward.scan.budget import Budget
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures.file_magic import Magic, parse_line
 from mailward.scan.signatures.filetype import FileTypes, Target, identify
+from mailward.scan.unpack import parts
+from mailward.settings.scan import ScanSettings
+from tests.scan.documents.build import compound_file, vba_project
 
 
 @pytest.mark.parametrize(
@@ -69,11 +73,17 @@ def test_a_message_is_mail_whatever_it_begins_with() -> None:
 
 
 def test_the_source_of_a_macro_is_matched_as_its_document_is() -> None:
-    document = Part("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Role.ATTACHMENT)
     source = b'Attribute VB_Name = "M"\r\n'
-    macro = Part("a.doc/macro:M.vba", source, Role.MEMBER, "M.vba", parent=document)
+    document = compound_file(vba_project({"M": source}))
+    budget = Budget(ScanSettings())
+    found = [
+        p for p in parts(document, role=Role.FILE, name="a", budget=budget) if isinstance(p, Part)
+    ]
+    (macro,) = [part for part in found if part.data == source]
     assert identify(source, macro).target is Target.OLE2
     assert identify(source, Part("a.txt", source, Role.FILE)).target is Target.TEXT
+    beside = Part("a/b", source, Role.MEMBER, "b.js", parent=found[0])
+    assert identify(source, beside).target is Target.TEXT
 
 
 @pytest.mark.parametrize(

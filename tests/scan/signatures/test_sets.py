@@ -259,3 +259,13 @@ def test_a_closed_detector_leaves_nothing_to_the_collector(tmp_path: Path) -> No
         assert known() is None
     finally:
         gc.enable()
+
+
+def test_what_a_file_says_of_itself_switches_no_signatures_off(tmp_path: Path) -> None:
+    """A script may begin with the line that a project of macros is given here, and run."""
+    detector, _ = prepare(tmp_path, ndb="Bad:7:*:626164\n")
+    mail = Part("m", b"From: x\n\n", Role.MESSAGE)
+    line = b"REM VBA project extracted from Microsoft Office document\n"
+    assert found(detector, line + b"bad\n", parent=mail) == {"Bad"}
+    document = Part("m/o", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Role.ATTACHMENT, parent=mail)
+    assert found(detector, b"Attribut = 1; bad\n", parent=document) == {"Bad"}

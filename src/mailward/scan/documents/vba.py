@@ -30,6 +30,12 @@ _TELLING = re.compile(
 """Names that code needs to do harm, as they stand in compiled code."""
 
 
+_SOURCE_BEGINNING, _SOURCE_TYPE = b"Attribut", "CL_TYPE_MSOLE2"
+"""The source of a macro: ClamAV matches it as part of the document that it came out of."""
+_PROJECT_TYPE = "CL_TYPE_BINARY_DATA"
+"""A project as one text: only signatures for any target are for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Module:
     name: str
@@ -73,7 +79,9 @@ def _project(
             yield Ambiguous(Doubt.MACRO, why)
         says_more |= more
         if module.source:
-            yield Piece(module.source, Role.MEMBER, f"{module.name}.vba", label="macro")
+            type_ = _SOURCE_TYPE if module.source.startswith(_SOURCE_BEGINNING) else ""
+            name = f"{module.name}.vba"
+            yield Piece(module.source, Role.MEMBER, name, label="macro", type=type_)
         elif len(module.compiled) > _COMPILED_MIN_BYTES:
             why = f"module {module.name[:40]} is compiled and has no source"
             yield Ambiguous(Doubt.MACRO, why)
@@ -81,7 +89,9 @@ def _project(
     sources = {module.name.lower(): module.source for module in modules if module.source}
     if sources and told.modules:
         whole = vba_text.text(told, sources)
-        yield Piece(whole, Role.MEMBER, "project.vba", label="macros", is_sealed=True)
+        # Only signatures for any target are for it.
+        type_ = "CL_TYPE_BINARY_DATA"
+        yield Piece(whole, Role.MEMBER, "project.vba", label="macros", is_sealed=True, type=type_)
     said = b"\n".join(module.source or b"" for module in modules).lower()
     missing = sorted(name for name in compiled_names if name not in said)
     if modules and (missing or says_more):

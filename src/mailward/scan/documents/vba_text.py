@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-BEGINNING = b"REM VBA project extracted from Microsoft Office document\n"
+_BEGINNING = b"REM VBA project extracted from Microsoft Office document\n"
 
 _RULE = b"REM ##################################################\n"
 _RECORD = struct.Struct("<HL")
@@ -41,7 +41,7 @@ class Directory:
 
 def text(directory: Directory, sources: Mapping[str, bytes]) -> bytes:
     """The text of a project; ``sources`` by stream, in lower case."""
-    parts = [BEGINNING, b"\n", _lines(directory.project)]
+    parts = [_BEGINNING, b"\n", _lines(directory.project)]
     left = dict(sources)  # each once, however often it is named
     for stream, lines in directory.modules:
         parts += [b"\n\n", _lines(lines), _RULE]

@@ -23,7 +23,7 @@ class CleanParts:
         """Of all that signatures look at: content, name, and what it lies in."""
         # Cryptographic, or somebody would make a bad part with the key of a harmless one.
         digest = hashlib.sha256(part.data)
-        around = (part.role is Role.MESSAGE, part.name, *containers)
+        around = (part.role is Role.MESSAGE, part.name, part.type, *containers)
         digest.update(repr(around).encode(errors="surrogatepass"))
         if part.parent is not None:
             digest.update(len(part.parent.data).to_bytes(8, "big"))

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mailward.scan.documents import vba_text
 from mailward.scan.part import Part, Role
 from mailward.scan.signatures.file_magic import BUILT_IN, HEAD_BYTES, HTML_OPENERS, Magic
 
@@ -90,12 +89,6 @@ OFFICE_ZIP = "CL_TYPE_OOXML_"
 such a zip for both."""
 
 _MAIL = FileType("CL_TYPE_MAIL", Target.MAIL)
-_MACRO = FileType("CL_TYPE_MSOLE2", Target.OLE2)
-"""The source of a macro: ClamAV matches it as part of the document that it came out of."""
-_MACRO_BEGINNING = b"Attribut"
-_MACROS = FileType("CL_TYPE_BINARY_DATA", Target.ANY)
-"""A project as one text: only signatures for any target are for it."""
-_COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SFX_SUFFIX = "SFX"
 _LATER_WINS = {"CL_TYPE_HTML": 1, "CL_TYPE_MAIL": 2, "CL_TYPE_MSEXE": 3}
 """Of several magics further down in the same file; ClamAV goes by the order of its type numbers."""
@@ -152,10 +145,8 @@ class FileTypes:
         begins with, where ClamAV knows some headers only."""
         if part is not None and part.role is Role.MESSAGE:
             return _MAIL
-        if part is not None and _is_macro(data, part):
-            return _MACRO
-        if part is not None and data.startswith(vba_text.BEGINNING):
-            return _MACROS
+        if part is not None and part.type:
+            return FileType(part.type, _TARGETS.get(part.type, Target.ANY))
         head = data[:HEAD_BYTES]
         name = self._by_magic(head)
         if name == ZIP:
@@ -209,14 +200,6 @@ class FileTypes:
         if rank < 0 and b"\0" in head and has_html(head.replace(b"\0", b"")):
             return _wide_html(head) or name
         return best
-
-
-def _is_macro(data: bytes, part: Part) -> bool:
-    return (
-        data.startswith(_MACRO_BEGINNING)
-        and part.parent is not None
-        and part.parent.data.startswith(_COMPOUND_FILE)
-    )
 
 
 def has_html(data: bytes, start: int = 0) -> bool:
