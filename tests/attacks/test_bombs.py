@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -19,6 +20,8 @@ from mailward.scan.verdict import Reason, Unopened
 from mailward.settings.base import MIB
 from mailward.settings.scan import ScanSettings
 from mailward.testing import EICAR, Attachment, message, zipped
+from tests.scan.containers.rar_archives import MAGIC as RAR4_MAGIC
+from tests.scan.containers.rar_archives import block
 
 ZEROS = bytes(MIB)
 ONE_BOMB_BYTES = RATIO_FREE_BYTES + 2 * MIB
@@ -197,3 +200,18 @@ def test_ten_thousand_members_of_one_name_cost_their_number() -> None:
     _, opened, _ = open_up(file.getvalue())
     assert opened[-1].path == "bomb/a~9000"
     assert len({part.path for part in opened}) == 9001
+
+
+def test_volumes_of_an_archive_are_not_kept_without_bound() -> None:
+    """They wait for each other, to be put together: so many as one part may have."""
+    volume = RAR4_MAGIC + block(0x73, 0x101, bytes(6)) + bytes(MIB)
+    bomb = zipped(*(Attachment(f"v.part{number:02}.rar", volume) for number in range(64)))
+    budget = Budget(ScanSettings(max_part_bytes=4 * MIB))
+    seen = 0
+    tracemalloc.start()
+    for found in parts(bomb, role=Role.FILE, name="bomb", budget=budget):
+        seen += isinstance(found, Part) and len(found.data) == len(volume)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * MIB
+    assert seen > 20  # until the limit of all parts together

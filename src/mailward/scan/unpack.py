@@ -99,16 +99,23 @@ class _Tree:
             yield _unopened(path, too_deep)
             return
         volumes: list[Piece] = []
+        held = 0
+        format_: str | None = None
         for found in contents:
             if isinstance(found, Piece) and rar_volumes.is_volume(found):
-                volumes.append(found)
-                continue
+                held += len(found.data)
+                if held <= self._budget.room():  # else they are read one by one
+                    self._budget.count_part(0)
+                    volumes.append(found)
+                    continue
             if isinstance(found, Piece):
                 yield from self.visit(found, self._unique(_below(path, found)), depth + 1, part)
                 continue
             self._budget.count_part(0)  # or millions of them would cost nothing but time
             if isinstance(found, Shut):
-                yield _unopened(_below(path, found), self._told(found), data)
+                if format_ is None and found.reason is Reason.ENCRYPTED:
+                    format_ = identify(data).name.removeprefix("CL_TYPE_")
+                yield _unopened(_below(path, found), self._told(found), format_ or "")
             elif isinstance(found, Fragment):
                 whole = self._fragments.add(_below(path, found), found)
                 if whole is not None:
@@ -183,7 +190,6 @@ def _printable(name: str) -> str:
     return shown if len(shown) <= _NAME_MAX else shown[: _NAME_MAX - 1] + "…"
 
 
-def _unopened(path: str, shut: Shut, container: bytes = b"") -> Unopened:
+def _unopened(path: str, shut: Shut, format_: str = "") -> Unopened:
     locked = shut.reason is Reason.ENCRYPTED
-    format_ = identify(container).name.removeprefix("CL_TYPE_") if locked else ""
-    return Unopened(path, shut.reason, shut.detail, format_)
+    return Unopened(path, shut.reason, shut.detail, format_ if locked else "")
