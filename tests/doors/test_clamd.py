@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mailward.doors.clamd import PRODUCT, ClamdDoor
-from mailward.doors.clamd_wire import findings
+from mailward.doors.clamd_session import Session
+from mailward.doors.clamd_wire import Command, findings
 from mailward.doors.testing import FakeScanner
 from mailward.errors import ConfigError
 from mailward.scan.part import Role
@@ -371,6 +372,32 @@ async def test_a_silent_client_is_told_and_let_go(open_door: Open, path: Path) -
 async def test_an_endless_command_is_not_kept(open_door: Open, path: Path) -> None:
     await open_door()
     assert await asked(path, b"nSCAN /" + b"A" * 1_000_000) in ([b"UNKNOWN COMMAND\n"], [])
+
+
+async def test_thousands_of_commands_at_once_keep_nobody_waiting_here_either(
+    open_door: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, begun = 0, asyncio.Event()
+    answer = Session._answer
+
+    async def counted(self: Session, command: Command) -> str:
+        nonlocal handled
+        handled += 1
+        begun.set()
+        return await answer(self, command)
+
+    monkeypatch.setattr(Session, "_answer", counted)
+    await open_door()
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"zIDSESSION\0" + b"zPING\0" * 2000 + b"zEND\0")
+    await begun.wait()
+    other = await asyncio.open_unix_connection(path)
+    other[1].write(b"zPING\0")
+    assert await other[0].read() == b"PONG\0"
+    assert handled < 200
+    assert (await asyncio.wait_for(reader.read(), 60)).count(b"PONG") == 2000
+    writer.close()
+    other[1].close()
 
 
 async def test_more_clients_than_allowed_wait_for_a_place(open_door: Open, path: Path) -> None:

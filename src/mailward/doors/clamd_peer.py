@@ -68,6 +68,7 @@ class Peer:
                 data = await self._loop.sock_recv(self._socket, _RECEIVE)
         self.buffer += data
         self.eof = not data
+        await asyncio.sleep(0)  # more may be there already, and more behind that: others come first
 
     async def stream(self, max_bytes: int) -> bytearray:
         """What INSTREAM sends: chunks, each with its size in front, and one of size 0 at the end.

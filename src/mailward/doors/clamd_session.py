@@ -92,6 +92,7 @@ class Session:
                 break
             number += 1
             prefix = f"{number}: "
+            await asyncio.sleep(0)  # thousands may be there already: others come first
             if not (command.verb and COMMANDS[command.verb].session):
                 await self._finished()
                 await self._reply(command, prefix, clamd_wire.INVALID_IN_SESSION)
