@@ -1,5 +1,6 @@
 """Products that share a store: what they get, when, and what happens to one that cannot have it."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -272,6 +273,24 @@ def test_what_a_killed_process_left_beside_the_exports_is_gone_after_the_next_lo
     (link.parent / ".tmp-folder" / "half").touch()
     assert sharing.bring_all_up()["clamd"].standing is Standing.CURRENT
     assert sorted(p.name for p in link.parent.iterdir()) == sorted([link.name, export.name])
+    assert _read(link)
+
+
+@pytest.mark.usefixtures("no_checkers")
+def test_what_a_killed_process_left_is_gone_before_there_is_no_room_for_the_next(
+    store: Store, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activate(store, V1)
+    link = _add(sharing, ProductKind.CLAMD)
+    (link.parent / ".tmp-folder").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(exports, "write", full)
+    activate(store, "20261124.002")
+    assert sharing.bring_all_up()["clamd"].standing is Standing.FAILED
+    assert not [p for p in link.parent.iterdir() if p.name.startswith(".tmp-")]
     assert _read(link)
 
 

@@ -112,6 +112,7 @@ class Sharing:
         wanted = content.name(product)
         if before.wanted == wanted and before.standing is Standing.REFUSED:
             return before
+        self._drop_unfinished(product)
         folder = self.products.exports / product.name / wanted
         left_out = before.left_out if before.given == wanted else ()
         if not folder.is_dir():
@@ -224,8 +225,11 @@ class Sharing:
         others = [export for export in self._exports(product) if export != wanted]
         for export in others[KEPT_EXPORTS - 1 :]:
             _remove(self.products.exports / product.name / export)
-        for path in (self.products.exports / product.name).iterdir():
-            if durable.is_temporary(path):  # of a process that was killed: we have the lock
+
+    def _drop_unfinished(self, product: Product) -> None:
+        """Of processes that were killed: we have the lock."""
+        for path in (self.products.exports / product.name).glob("*"):
+            if durable.is_temporary(path):
                 _remove(path)
 
 
