@@ -43,9 +43,9 @@ _SOLID, _METHOD = 1 << 6, 7 << 7
 _EXTRA_CRYPT = 1
 _LAST_BLOCK = 1 << 6
 _HAS_CHECK = 1
-_POWER_MAX = 18
 _ROUNDS_A_UNIT = 5000
 """Of its hash, for a unit of what passwords cost: a millisecond."""
+_POWER_MAX = 18
 """Of two: rounds for a key. RAR takes 15, and refuses above 24."""
 
 

@@ -73,9 +73,9 @@ _DICTIONARY_MAX_BYTES = 256 * 1024 * 1024
 _HEADER_MAX_BYTES = 32 * 1024 * 1024
 _HEADERS_MAX = 4
 """A header may be packed, and that again."""
-_CYCLES_MAX = 22
 _ROUNDS_A_UNIT = 16_000
 """Of its hash, for a unit of what passwords cost: a millisecond."""
+_CYCLES_MAX = 22
 """Power of two of the rounds that make a key; 7-Zip takes 19, and refuses above 24."""
 _ROUNDS_AT_ONCE = 1 << 16
 

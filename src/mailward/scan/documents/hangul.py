@@ -98,7 +98,7 @@ def read_3(data: bytes, _name: str, budget: Budget) -> Contents:
         return
     start = _BODY_3 + struct.unpack_from("<H", data, _INFO_BYTES_3)[0]
     if not data[_PACKED_3]:
-        yield Piece(data[start : start + budget.room()], Role.MEMBER, label="body")
+        yield Piece(data[start : start + budget.room() + 1], Role.MEMBER, label="body")
         return
     done = inflate(deflate, memoryview(data)[start:], budget)
     yield Piece(done.data, Role.MEMBER, label="body")
