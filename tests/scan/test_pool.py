@@ -249,6 +249,19 @@ async def test_a_worker_is_ended_even_if_its_parent_is_stuck(
         assert (await pool.scan(MAIL)).kind is VerdictKind.INFECTED
 
 
+async def test_a_worker_has_nothing_open_that_its_parent_or_another_worker_listens_to(
+    activate: Activate, make_pool: MakePool
+) -> None:
+    activate(OLD, EICAR)
+    async with make_pool(2) as pool:
+        assert (await pool.scan(MAIL)).kind is VerdictKind.INFECTED
+        for worker in children():
+            links = [os.readlink(fd) for fd in Path(f"/proc/{worker}/fd").iterdir()]
+            inherited = [link for link in links if link.startswith(("pipe:", "socket:"))]
+            ours = {os.readlink(f"/proc/{worker}/fd/{standard}") for standard in (0, 1, 2)}
+            assert len([link for link in inherited if link not in ours]) == 1  # to be asked by
+
+
 def test_what_workers_are_forked_from_has_a_single_thread() -> None:
     """Locks that another thread holds at the moment of a fork stay held in the worker for ever."""
     code = "import os; print(len(os.listdir('/proc/self/task')))"

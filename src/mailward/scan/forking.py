@@ -14,7 +14,6 @@ It ends when the socket does, and its workers end with it: nobody would hear of 
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -27,11 +26,10 @@ import traceback
 from importlib.util import find_spec
 
 from mailward.scan import worker
+from mailward.scan.sandbox import end_with
 from mailward.settings.scan import ScanSettings
 
 MESSAGE_MAX_BYTES = 4096
-_PR_SET_PDEATHSIG = 1
-"""prctl(2)."""
 LATER = (
     "msoffcrypto.format.doc97",
     "msoffcrypto.format.ooxml",
@@ -50,10 +48,12 @@ class Parent:
         self._settings = settings
         self._names: dict[int, str] = {}
         """Of the workers that are not waited for yet, by process."""
+        self._own: tuple[int, int]
+        """What wakes it; no worker's."""
 
     def serve(self) -> None:
         """Until the other side is gone."""
-        woken, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        woken, wakes = self._own = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poll = select.poll()
@@ -97,10 +97,11 @@ class Parent:
         """Never returns."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() == parent:
+            if end_with(parent):
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for fd in self._own:
+                    os.close(fd)
                 self._control.close()
                 worker.run(connection, engines(self._engines), self._settings)
                 status = 0

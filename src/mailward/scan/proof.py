@@ -7,7 +7,6 @@ with JSON on standard output. What it prepared stays below ``into``, ready to be
 """
 
 import base64
-import ctypes
 import errno
 import json
 import os
@@ -31,7 +30,7 @@ from mailward.scan.engine import Source
 from mailward.scan.engines import all_engines
 from mailward.scan.part import Part, Role
 from mailward.scan.prepared import EnginePreparation, LoadedSet, prepare
-from mailward.scan.sandbox import Confinement, confine
+from mailward.scan.sandbox import Confinement, confine, end_with
 from mailward.scan.scanner import Scanner
 from mailward.settings.scan import ScanSettings
 
@@ -56,8 +55,6 @@ that a trial has. At 19 it would be a sixtieth, and a busy server would get no d
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT})
 """Errors that are the computer's and not the set's: no room, a broken disk, a file taken away."""
-_PR_SET_PDEATHSIG = 1
-"""Linux, prctl(2)."""
 _STOPPED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """How a service manager ends what belongs to a service, the children too."""
 
@@ -207,8 +204,7 @@ def read_job() -> dict[str, Any]:
     """What ``run_child`` handed over. This process ends with the one that did: nobody else would
     end it, or wait for its answer."""
     job: dict[str, Any] = json.loads(sys.stdin.buffer.read())
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != job["parent"]:
+    if not end_with(job["parent"]):
         sys.exit("nobody waits for this trial any more")
     _step_back()
     return job

@@ -6,6 +6,7 @@ what a kernel lacks is said and shown, and work goes on without it (docs/decisio
 
 import ctypes
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from mailward.scan import landlock, seccomp
 
 NONE = "none"
 
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+"""prctl(2)."""
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -34,6 +36,12 @@ class Confinement:
         """What the kernel could not give."""
         parts = {"network": self.network, "files": self.files, "processes": self.processes}
         return tuple(name for name, means in parts.items() if means == NONE)
+
+
+def end_with(parent: int) -> bool:
+    """Have the kernel kill this process when its ``parent`` ends; False if it has ended already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
 
 
 def supported() -> Confinement:
