@@ -47,15 +47,17 @@ class WaitingNotices:
             own = self._folder / secrets.token_hex(8)
             own.mkdir(mode=0o700)
             self._lock = _lock(own / _LOCK)
-            self._own = own
             for folder in left:
                 self._take_over(folder, own)
-        return {int(path.name): notice for path in _files(own) for notice in _read(path)}
+        taken = {int(path.name): notice for path in _files(own) for notice in _read(path)}
+        self._own = own  # not before: new ones would get the numbers of those that were left
+        return taken
 
     def keep(self, notices: Mapping[int, Notice]) -> None:
         """Put them down, each under its number."""
         if self._own is not None:
             for number, notice in notices.items():
+                # Not by pydantic, which takes no addresses that are no Unicode.
                 (self._own / str(number)).write_text(json.dumps(asdict(notice), default=str))
 
     def forget(self, numbers: Iterable[int]) -> None:
