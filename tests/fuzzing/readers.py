@@ -38,6 +38,7 @@ from mailward.scan.containers import (
     nsis,
     onenote,
     rar,
+    rar4_blocks,
     rar_files,
     recognised,
     sevenzip,
@@ -235,7 +236,7 @@ def _rar(version: int) -> Parser:
     """Two files of a solid archive that the bytes are, in halves."""
 
     def read(data: bytes, name: str, budget: Budget) -> Contents:
-        archive = rar_files.MAGIC + struct.pack("<HBHH6x", 0x90CF, 0x73, 0, 13)
+        archive = rar4_blocks.MAGIC + struct.pack("<HBHH6x", 0x90CF, 0x73, 0, 13)
         half = len(data) // 2
         for packed in (data[:half], data[half:]):
             fields = struct.pack(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan import containers
 from mailward.scan.budget import Budget
-from mailward.scan.containers import libarchive, rar4
+from mailward.scan.containers import libarchive, rar4, rar4_blocks
 from mailward.scan.contents import Found, Piece, Shut, Unlocked
 from mailward.scan.passwords import Passwords, Said
 from mailward.scan.verdict import Reason
@@ -63,13 +63,13 @@ def file(
 
 def archive(*files: tuple[bytes, bytes]) -> bytes:
     body = b"".join(head + data for head, data in files)
-    return rar4.MAGIC + block(0x73, 0, bytes(6)) + body + block(0x7B, 0x4000)
+    return rar4_blocks.MAGIC + block(0x73, 0, bytes(6)) + body + block(0x7B, 0x4000)
 
 
 def with_hidden_names(*files: tuple[bytes, bytes]) -> bytes:
     body = b"".join(SALT + encrypted(head) + data for head, data in files)
     end = SALT + encrypted(block(0x7B, 0x4000))
-    return rar4.MAGIC + block(0x73, 0x80, bytes(6)) + body + end
+    return rar4_blocks.MAGIC + block(0x73, 0x80, bytes(6)) + body + end
 
 
 @pytest.mark.parametrize("make", [archive, with_hidden_names])

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive, rar4, rar_files
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.containers.rar5_blocks import (
     BLOCKS_MAX,
     CRYPT,
@@ -47,10 +48,6 @@ _ROUNDS_A_UNIT = 5000
 """Of its hash, for a unit of what passwords cost: a millisecond."""
 _POWER_MAX = 18
 """Of two: rounds for a key. RAR takes 15, and refuses above 24."""
-
-
-class _DamagedError(Exception):
-    pass
 
 
 class _LockedError(Exception):
@@ -105,7 +102,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
     except (_LockedError, rar4.LockedError):
         yield Shut(Reason.ENCRYPTED, "encrypted RAR archive, names included")
         return
-    except (_DamagedError, rar4.DamagedError, IndexError):
+    except (DamagedError, IndexError):
         rewritten = None
         yield Shut(Reason.MALFORMED, "RAR archive: a block in it is damaged")
     for one in plain.unlocked:
@@ -160,7 +157,7 @@ class _Archive5:
     def rewrite(self) -> bytes | None:
         """As libarchive opens it, without encryption; None if it is that already.
 
-        Raises _LockedError, _DamagedError, Spent.
+        Raises _LockedError, DamagedError, Spent.
         """
         out = bytearray(MAGIC)
         changed = False
@@ -193,17 +190,17 @@ class _Archive5:
             size, start = number(data, at + 4)
             return data[at : start + size], data[start : start + size], start + size
         if at + 32 > len(data):
-            raise _DamagedError
+            raise DamagedError("a header is damaged")
         decryptor = Cipher(algorithms.AES(key), modes.CBC(data[at : at + 16])).decryptor()
         first = decryptor.update(data[at + 16 : at + 32])
         size, start = number(first, 4)
         whole = start + size
         padded = (whole + 15) & ~15
         if padded > 4 * 1024 * 1024 or at + 16 + padded > len(data):
-            raise _DamagedError
+            raise DamagedError("a header is damaged")
         plain = (first + decryptor.update(data[at + 32 : at + 16 + padded]))[:whole]
         if zlib.crc32(plain[4:]) != int.from_bytes(plain[:4], "little"):
-            raise _DamagedError
+            raise DamagedError("a header is damaged")
         return plain, plain[start:], at + 16 + padded
 
     def _file(self, one: Block) -> bytes | None:

@@ -15,16 +15,29 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mailward.scan.budget import Budget, Spent
 from mailward.scan.containers import rar_files
+from mailward.scan.containers.bits import DamagedError
+from mailward.scan.containers.rar4_blocks import (
+    BLOCK,
+    BLOCKS_MAX,
+    END,
+    FILE,
+    FROM_BEFORE,
+    GOES_ON,
+    HEADERS_ENCRYPTED,
+    IS_ENCRYPTED,
+    IS_LARGE,
+    IS_SOLID,
+    MAGIC,
+    MAIN,
+    SERVICE,
+    Header,
+    plain_header,
+    remade,
+)
 from mailward.scan.contents import Listed, Shut
 
-MAGIC = b"Rar!\x1a\x07\0"
-
-_BLOCKS_MAX = 20_000
-MAIN, FILE, _SERVICE, END = 0x73, 0x74, 0x7A, 0x7B
-_HAS_DATA, HEADERS_ENCRYPTED, _SOLID = 0x8000, 0x80, 0x08
-_IS_ENCRYPTED, _IS_LARGE, _HAS_SALT = 0x04, 0x100, 0x400
-_IN_PARTS = 0x03
-_BLOCK = struct.Struct("<HBHH")
+_HAS_SALT = 0x400
+_IN_PARTS = FROM_BEFORE | GOES_ON
 _OLDEST_CIPHER = 29
 _STORED = 0x30
 _HEADER_MAX_BYTES = 65_536
@@ -36,39 +49,14 @@ _COST = 35
 _PLAIN_MAIN = struct.pack("<HBHH6x", 0x90CF, MAIN, 0, 13)
 
 
-class DamagedError(Exception):
-    """A block that cannot be."""
-
-
 class LockedError(Exception):
     """Headers are encrypted, and no password fits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Of a block."""
-
-    kind: int
-    flags: int
-    raw: bytes
-    after: int
-    """Where what belongs to it begins."""
-
-    @property
-    def data_bytes(self) -> int:
-        """What belongs to it. Raises struct.error."""
-        if self.kind not in (FILE, _SERVICE) and not self.flags & _HAS_DATA:
-            return 0
-        size: int = struct.unpack_from("<L", self.raw, 7)[0]
-        if self.kind in (FILE, _SERVICE) and self.flags & _IS_LARGE:
-            size |= struct.unpack_from("<L", self.raw, 32)[0] << 32
-        return size
 
 
 def listed(data: bytes) -> Iterator[Listed]:
     """What headers say that are neither damaged nor encrypted. Raises struct.error."""
     at, position = len(MAGIC), 0
-    for _ in range(_BLOCKS_MAX):
+    for _ in range(BLOCKS_MAX):
         try:
             header = plain_header(data, at)
         except DamagedError:
@@ -78,22 +66,14 @@ def listed(data: bytes) -> Iterator[Listed]:
         if header.kind == FILE:
             raw, start = header.raw, 32
             plain, crc, name_bytes = struct.unpack_from("<LxL6xH", raw, 11)
-            if header.flags & _IS_LARGE:
+            if header.flags & IS_LARGE:
                 start = 40
                 plain |= struct.unpack_from("<L", raw, 36)[0] << 32
             name = raw[start : start + name_bytes].partition(b"\0")[0].decode("utf-8", "replace")
             position += 1
-            encrypted = bool(header.flags & _IS_ENCRYPTED)
+            encrypted = bool(header.flags & IS_ENCRYPTED)
             yield Listed(name, plain, header.data_bytes, encrypted, position, crc)
         at = header.after + header.data_bytes
-
-
-def plain_header(data: bytes, at: int) -> Header:
-    """One that is not encrypted. Raises DamagedError, struct.error."""
-    _, kind, flags, size = _BLOCK.unpack_from(data, at)
-    if size < _BLOCK.size or at + size > len(data):
-        raise DamagedError
-    return Header(kind, flags, data[at : at + size], at + size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +121,8 @@ class Archive:
         changed = encrypted = False
         kept = 0
         password: str | None = None
-        for _ in range(_BLOCKS_MAX):
-            if at + _BLOCK.size > len(self._data):
+        for _ in range(BLOCKS_MAX):
+            if at + BLOCK.size > len(self._data):
                 break
             self._budget.check_time()
             try:
@@ -150,11 +130,11 @@ class Archive:
                     password = self._password_of_headers(at)
                 header = self._header(at, password if encrypted else None)
                 stop = header.after + header.data_bytes
-                self._is_solid |= header.kind == MAIN and bool(header.flags & _SOLID)
+                self._is_solid |= header.kind == MAIN and bool(header.flags & IS_SOLID)
                 if header.kind == MAIN and header.flags & HEADERS_ENCRYPTED:
                     encrypted = changed = True
                     out += remade(header.raw, header.flags & ~HEADERS_ENCRYPTED)
-                elif header.kind in (FILE, _SERVICE) and header.flags & _IS_ENCRYPTED:
+                elif header.kind in (FILE, SERVICE) and header.flags & IS_ENCRYPTED:
                     changed = True
                     opened = self._opened(header, self._data[header.after : stop])
                     kept += bool(opened)
@@ -179,11 +159,11 @@ class Archive:
         key, vector = self._key(password, data[at : at + 8])
         decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
         first = decryptor.update(data[at + 8 : at + 24])
-        check, kind, flags, size = _BLOCK.unpack_from(first)
+        check, kind, flags, size = BLOCK.unpack_from(first)
         padded = (size + 15) & ~15
         raw = (first + decryptor.update(data[at + 24 : at + 8 + padded]))[:size]
-        if size < _BLOCK.size or len(raw) < size or zlib.crc32(raw[2:]) & 0xFFFF != check:
-            raise DamagedError
+        if size < BLOCK.size or len(raw) < size or zlib.crc32(raw[2:]) & 0xFFFF != check:
+            raise DamagedError("a header is damaged")
         return Header(kind, flags, raw, at + 8 + padded)
 
     def _password_of_headers(self, at: int) -> str:
@@ -202,14 +182,14 @@ class Archive:
         """A block without its encryption; nothing if no password fits. Raises struct.error."""
         raw, flags = header.raw, header.flags
         size, check, version, method, name_bytes = struct.unpack_from("<4xLxL4xBBH", raw, 7)
-        name_at = 40 if flags & _IS_LARGE else 32
+        name_at = 40 if flags & IS_LARGE else 32
         salt_at = name_at + name_bytes
         name = raw[name_at:salt_at].partition(b"\0")[0].decode("utf-8", "replace")
         name = name.replace("\\", "/")  # as libarchive has it
-        if header.kind == _SERVICE:
+        if header.kind == SERVICE:
             return b""
         salt = raw[salt_at : salt_at + 8] if flags & _HAS_SALT else b""
-        plain_flags = flags & ~(_IS_ENCRYPTED | _HAS_SALT)
+        plain_flags = flags & ~(IS_ENCRYPTED | _HAS_SALT)
         head = remade(raw[:salt_at] + raw[salt_at + len(salt) :], plain_flags)
         one = _Locked(name, head, packed, salt, size, check, is_stored=method == _STORED)
         if not size and not self._is_solid:
@@ -293,9 +273,3 @@ def _derived(password: str, salt: bytes) -> tuple[bytes, bytes]:
         state.update(b"".join([seed + count.to_bytes(3, "little") for count in following]))
     words = struct.unpack(">LLLL", state.digest()[:16])
     return struct.pack("<LLLL", *words), vector
-
-
-def remade(raw: bytes, flags: int) -> bytes:
-    """A header with other flags, its size and checksum made anew."""
-    body = raw[2:3] + struct.pack("<HH", flags, len(raw)) + raw[7:]
-    return struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body

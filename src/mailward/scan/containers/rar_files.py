@@ -13,6 +13,21 @@ from mailward.scan import encodings
 from mailward.scan.budget import Budget
 from mailward.scan.containers import libarchive
 from mailward.scan.containers.bits import DamagedError
+from mailward.scan.containers.rar4_blocks import (
+    BLOCK,
+    BLOCKS_MAX,
+    END,
+    FILE,
+    FROM_BEFORE,
+    GOES_ON,
+    IS_ENCRYPTED,
+    IS_LARGE,
+    IS_SOLID,
+    MAGIC,
+    MAIN,
+    Header,
+    plain_header,
+)
 from mailward.scan.containers.rar_lz15 import Unpacker15
 from mailward.scan.containers.rar_lz20 import Unpacker20
 from mailward.scan.containers.rar_lz29 import Unpacker29
@@ -21,18 +36,11 @@ from mailward.scan.contents import Contents, Piece, Shut
 from mailward.scan.part import Role
 from mailward.scan.verdict import Reason
 
-MAGIC = b"Rar!\x1a\x07\0"
 MAGIC_14 = b"RE~^"
 
-_BLOCKS_MAX = 20_000
-_MAIN, _FILE, _SERVICE, _END = 0x73, 0x74, 0x7A, 0x7B
-_BLOCK = struct.Struct("<HBHH")
 _FIELDS = struct.Struct("<LLBLLBBHL")
-_HAS_DATA = 0x8000
-_IS_SOLID_ARCHIVE = 0x08
-_FROM_BEFORE, _GOES_ON, _ENCRYPTED, _IS_SOLID = 0x01, 0x02, 0x04, 0x10
-_FOLDER, _LARGE, _UNICODE = 0xE0, 0x100, 0x200
-_COMMENTS = {_MAIN: 0x02, _FILE: 0x08}
+_GOES_ON_SOLID, _FOLDER, _UNICODE = 0x10, 0xE0, 0x200
+_COMMENTS = {MAIN: 0x02, FILE: 0x08}
 """Said in a header, which is old then: what it holds is not part of its checksum."""
 _UNCHECKED = range(0x75, 0x7A)
 """Old blocks, whose checksums are made in ways of their own."""
@@ -73,7 +81,7 @@ def read(data: bytes, name: str, budget: Budget) -> Contents:
         yield from libarchive.read(libarchive.RAR, data, name, budget)
         with suppress(DamagedError, struct.error):  # then it said so
             for member in _members(data):
-                if member.flags & (_FROM_BEFORE | _GOES_ON):
+                if member.flags & (FROM_BEFORE | GOES_ON):
                     why = "RAR archive: the file is in several volumes"
                     yield Shut(Reason.UNSUPPORTED, why, member.name)
 
@@ -90,31 +98,23 @@ def _members(data: bytes) -> Iterator[_Member]:
     at = len(MAGIC)
     is_first, is_solid = True, False
     view = memoryview(data)
-    for _ in range(_BLOCKS_MAX):
+    for _ in range(BLOCKS_MAX):
         if at == len(data):
             return
-        check, kind, flags, size = _BLOCK.unpack_from(data, at)
-        head = data[at : at + size]
-        if size < _BLOCK.size or len(head) < size:
-            raise DamagedError("a header is cut")
+        header = plain_header(data, at)
+        kind, flags = header.kind, header.flags
         is_checked = kind not in _UNCHECKED and not flags & _COMMENTS.get(kind, 0)
-        if is_checked and zlib.crc32(head[2:]) & 0xFFFF != check:
+        if is_checked and not header.is_right:
             raise DamagedError("a header is damaged")
-        added = 0
-        if kind in (_FILE, _SERVICE) or flags & _HAS_DATA:
-            added = int(struct.unpack_from("<L", head, _BLOCK.size)[0])
-        start = at + size
-        if kind == _MAIN:
-            is_solid = bool(flags & _IS_SOLID_ARCHIVE)
-        elif kind in (_FILE, _SERVICE):
-            if flags & _LARGE:
-                added |= int(struct.unpack_from("<L", head, 32)[0]) << 32
-            if kind == _FILE:
-                packed = view[start : start + added]
-                yield _member(head, flags, packed, is_solid and not is_first)
-                is_first = False
-        at = start + added
-        if kind == _END:
+        at = header.after + header.data_bytes
+        if kind == MAIN:
+            is_solid = bool(flags & IS_SOLID)
+        elif kind == FILE:
+            packed = view[header.after : at]
+            is_cut = at > len(data)
+            yield _member(header, packed, is_cut=is_cut, follows=is_solid and not is_first)
+            is_first = False
+        if kind == END:
             return
 
 
@@ -123,7 +123,7 @@ def _members_14(data: bytes) -> Iterator[_Member]:
     at, flags = struct.unpack_from("<HB", data, len(MAGIC_14))
     is_solid = False
     view = memoryview(data)
-    for _ in range(_BLOCKS_MAX):
+    for _ in range(BLOCKS_MAX):
         if at == len(data):
             return
         added, size, check, head_bytes, attributes, said, _, name_bytes, method = (
@@ -136,13 +136,13 @@ def _members_14(data: bytes) -> Iterator[_Member]:
         if start > len(data):
             raise DamagedError("a header is cut")
         name = encodings.text(data[name_at : name_at + name_bytes]).replace("\\", "/")
-        kept = said & (_FROM_BEFORE | _GOES_ON | _ENCRYPTED)
+        kept = said & (FROM_BEFORE | GOES_ON | IS_ENCRYPTED)
         kept |= _FOLDER if attributes & _FOLDER_ATTRIBUTE else 0
         packed = view[start : start + added]
         ratio = 0x30 + min(method, 5)
         is_cut = len(packed) < added
         yield _Member(name, kept, _OLDEST, ratio, size, check, packed, is_cut, is_solid)
-        is_solid = bool(flags & _IS_SOLID_ARCHIVE)
+        is_solid = bool(flags & IS_SOLID)
         at = start + added
 
 
@@ -155,18 +155,16 @@ def _sum_14(plain: bytes | bytearray) -> int:
     return value
 
 
-def _member(head: bytes, flags: int, packed: memoryview, follows: bool) -> _Member:
-    fields = _FIELDS.unpack_from(head, _BLOCK.size)
-    added, size, _, crc, _, version, method, name_bytes, _ = fields
-    at = _BLOCK.size + _FIELDS.size
-    if flags & _LARGE:
-        more, high = struct.unpack_from("<LL", head, at)
-        added |= more << 32
-        size |= high << 32
+def _member(header: Header, packed: memoryview, *, is_cut: bool, follows: bool) -> _Member:
+    head, flags = header.raw, header.flags
+    _, size, _, crc, _, version, method, name_bytes, _ = _FIELDS.unpack_from(head, BLOCK.size)
+    at = BLOCK.size + _FIELDS.size
+    if flags & IS_LARGE:
+        size |= struct.unpack_from("<L", head, at + 4)[0] << 32
         at += 8
     name = _name(head[at : at + name_bytes], flags).replace("\\", "/")
-    goes_on = bool(flags & _IS_SOLID) if version >= _SOLID_BY_FILE else follows
-    return _Member(name, flags, version, method, size, crc, packed, len(packed) < added, goes_on)
+    goes_on = bool(flags & _GOES_ON_SOLID) if version >= _SOLID_BY_FILE else follows
+    return _Member(name, flags, version, method, size, crc, packed, is_cut, goes_on)
 
 
 def _name(raw: bytes, flags: int) -> str:
@@ -243,9 +241,9 @@ class _Reader:
             yield Shut(Reason.MALFORMED, "RAR archive: nothing in it can be read")
 
     def _file(self, member: _Member) -> Contents:
-        if member.flags & _ENCRYPTED:
+        if member.flags & IS_ENCRYPTED:
             shut: Shut | None = Shut(Reason.ENCRYPTED, "encrypted archive member")
-        elif member.flags & _FROM_BEFORE:
+        elif member.flags & FROM_BEFORE:
             shut = Shut(Reason.UNSUPPORTED, "RAR archive: the file begins in another volume")
         elif member.method == _STORED:
             room = self._budget.room()
@@ -296,7 +294,7 @@ class _Reader:
 
     def _fault(self, member: _Member, out: bytes | bytearray) -> Shut | None:
         """What is wrong with a file."""
-        if member.flags & _GOES_ON:
+        if member.flags & GOES_ON:
             return Shut(Reason.UNSUPPORTED, "RAR archive: the file goes on in another volume")
         if member.is_cut:
             return Shut(Reason.MALFORMED, "truncated: it ends behind the archive")

@@ -8,15 +8,13 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mailward.scan.containers import rar4, rar5_blocks
+from mailward.scan.containers import rar4_blocks, rar5_blocks
+from mailward.scan.containers.bits import DamagedError
 from mailward.scan.contents import Piece
 
 _NAME = re.compile(r"(.*?)(?:\.part([0-9]{1,6})\.rar|\.rar|\.([r-z])([0-9]{2}))", re.IGNORECASE)
-_BLOCKS_MAX = 20_000
 _IS_VOLUME, _NUMBERED = 0x01, 0x110
 """Of RAR 4: in the main header."""
-_FROM_BEFORE, _GOES_ON = 0x01, 0x02
-"""Of RAR 4: in a file's."""
 _VOLUME_5 = 0x03
 """Of RAR 5: that it is one, and that its number follows."""
 
@@ -67,10 +65,10 @@ def _is_volume(data: bytes) -> bool:
     try:
         if data.startswith(rar5_blocks.MAGIC):
             return bool(_main_5(data) & _VOLUME_5)
-        if data.startswith(rar4.MAGIC):
-            header = rar4.plain_header(data, len(rar4.MAGIC))
-            return header.kind == rar4.MAIN and bool(header.flags & _IS_VOLUME)
-    except (IndexError, struct.error, rar4.DamagedError):
+        if data.startswith(rar4_blocks.MAGIC):
+            header = rar4_blocks.plain_header(data, len(rar4_blocks.MAGIC))
+            return header.kind == rar4_blocks.MAIN and bool(header.flags & _IS_VOLUME)
+    except (IndexError, struct.error, DamagedError):
         pass
     return False
 
@@ -88,51 +86,51 @@ def _joined(volumes: Sequence[bytes]) -> bytes | None:
     is_5 = volumes[0].startswith(rar5_blocks.MAGIC)
     try:
         return b"".join(_join_5(volumes) if is_5 else _join_4(volumes))
-    except (IndexError, struct.error, rar4.DamagedError):
+    except (IndexError, struct.error, DamagedError):
         return None
 
 
 def _join_4(volumes: Iterable[bytes]) -> Iterator[bytes]:
     """Raises DamagedError, struct.error."""
     pieces: list[bytes] = []
-    last: rar4.Header | None = None
+    last: rar4_blocks.Header | None = None
     for position, data in enumerate(volumes):
         for header in _blocks_4(data):
-            if header.kind == rar4.MAIN and not position:
+            if header.kind == rar4_blocks.MAIN and not position:
                 flags = header.flags & ~(_IS_VOLUME | _NUMBERED)
-                yield rar4.MAGIC + rar4.remade(header.raw, flags)
-            if header.kind != rar4.FILE:
+                yield rar4_blocks.MAGIC + rar4_blocks.remade(header.raw, flags)
+            if header.kind != rar4_blocks.FILE:
                 continue
-            if not header.flags & _FROM_BEFORE:
+            if not header.flags & rar4_blocks.FROM_BEFORE:
                 pieces.clear()
             pieces.append(data[header.after : header.after + header.data_bytes])
             last = header
-            if not header.flags & _GOES_ON:
+            if not header.flags & rar4_blocks.GOES_ON:
                 yield _file_4(header, pieces)
                 pieces.clear()
     if pieces and last is not None:
         yield _file_4(last, pieces)
 
 
-def _blocks_4(data: bytes) -> Iterator[rar4.Header]:
-    at = len(rar4.MAGIC)
-    for _ in range(_BLOCKS_MAX):
+def _blocks_4(data: bytes) -> Iterator[rar4_blocks.Header]:
+    at = len(rar4_blocks.MAGIC)
+    for _ in range(rar4_blocks.BLOCKS_MAX):
         if at >= len(data):
             return
-        header = rar4.plain_header(data, at)
-        if header.kind == rar4.MAIN and header.flags & rar4.HEADERS_ENCRYPTED:
-            raise rar4.DamagedError
+        header = rar4_blocks.plain_header(data, at)
+        if header.kind == rar4_blocks.MAIN and header.flags & rar4_blocks.HEADERS_ENCRYPTED:
+            raise DamagedError("its headers are encrypted")
         yield header
-        if header.kind == rar4.END:
+        if header.kind == rar4_blocks.END:
             return
         at = header.after + header.data_bytes
 
 
-def _file_4(header: rar4.Header, pieces: list[bytes]) -> bytes:
+def _file_4(header: rar4_blocks.Header, pieces: list[bytes]) -> bytes:
     """That still goes on if the next volume is not there."""
     whole = b"".join(pieces)
     raw = header.raw[:7] + struct.pack("<L", len(whole)) + header.raw[11:]
-    return rar4.remade(raw, header.flags & ~_FROM_BEFORE) + whole
+    return rar4_blocks.remade(raw, header.flags & ~rar4_blocks.FROM_BEFORE) + whole
 
 
 def _join_5(volumes: Iterable[bytes]) -> Iterator[bytes]:
@@ -143,7 +141,7 @@ def _join_5(volumes: Iterable[bytes]) -> Iterator[bytes]:
     for position, data in enumerate(volumes):
         for block in rar5_blocks.blocks(data):
             if block.kind == rar5_blocks.CRYPT:
-                raise rar4.DamagedError
+                raise DamagedError("its headers are encrypted")
             if block.kind == rar5_blocks.MAIN and not position:
                 kept = rar5_blocks.encoded(_main_5(data) & ~_VOLUME_5)
                 yield rar5_blocks.sized(rar5_blocks.encoded(rar5_blocks.MAIN) + b"\0" + kept)
