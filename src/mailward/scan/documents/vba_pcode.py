@@ -42,9 +42,8 @@ def lines(compiled: bytes) -> Iterator[list[bytes]]:
     count = min(int.from_bytes(compiled[at + 4 : at + 6], "little"), _LINES_MAX)
     table = compiled[at + 6 : at + 6 + count * _LINE.size]
     code = memoryview(compiled)[at + 6 + count * _LINE.size + _GAP_BYTES :]
-    left = min(
-        len(code), _CODE_MAX_BYTES
-    )  # lines do not overlap: together they are no longer than the code
+    # Lines do not overlap: together they are no longer than the code.
+    left = min(len(code), _CODE_MAX_BYTES)
     for size, offset in _LINE.iter_unpack(table[: len(table) - len(table) % _LINE.size]):
         if offset == _NO_CODE or size > left:
             continue
